@@ -1,0 +1,431 @@
+//! Patterns for hosts and paths, and a map from hosts that does not grow slower with its size.
+
+use super::host::{Host, Target};
+use globset::{GlobBuilder, GlobMatcher};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Which targets a rule speaks of: a host, possibly with `*`, and possibly a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern {
+    /// What stands for the host.
+    pub host: HostGlob,
+    /// The port; without one, 443 and 80.
+    pub port: Option<u16>,
+}
+
+/// A host pattern, sorted by how it is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostGlob {
+    /// Every host, by name or by address.
+    Any,
+    /// This one host.
+    Exact(Host),
+    /// `*.suffix`: every name below `suffix`, at any depth, but not `suffix` itself.
+    Below(String),
+    /// A `*` elsewhere: it stands for any run of characters within one label.
+    Inner(String),
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// No valid host remains.
+    #[error("{0}")]
+    Host(#[from] super::host::BadHost),
+    /// Not understood by the glob library.
+    #[error("{0}")]
+    Glob(String),
+    /// A path that does not start with `/`.
+    #[error("a path pattern starts with `/`")]
+    Path,
+    /// A method in lower case, or with a byte no method has (RFC 9110 §9.1: methods are case-sensitive).
+    #[error("`{0}` is no method; methods are written in upper case, `*` stands for all")]
+    Method(String),
+}
+
+impl HostPattern {
+    /// Reads `host`, `host:port`, `*.host`, `api-*.host` or `*`.
+    ///
+    /// # Errors
+    /// When no valid host remains.
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        if !text.contains('*') {
+            let exact = |host| HostGlob::Exact(host);
+            if let Ok(host) = Host::parse(text) {
+                return Ok(Self {
+                    host: exact(host),
+                    port: None,
+                });
+            }
+            let target = Target::parse(text, None)?;
+            return Ok(Self {
+                host: exact(target.host),
+                port: Some(target.port),
+            });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (
+                host,
+                Some(
+                    port.parse()
+                        .ok()
+                        .filter(|p| *p != 0)
+                        .ok_or(super::host::BadHost::Port)?,
+                ),
+            ),
+            None => (text, None),
+        };
+        let host = host.to_ascii_lowercase();
+        if host == "*" {
+            return Ok(Self {
+                host: HostGlob::Any,
+                port,
+            });
+        }
+        // The literal rest must be a host once the stars are letters.
+        Host::parse(&host.replace('*', "x"))?;
+        let glob = match host.strip_prefix("*.") {
+            Some(suffix) if !suffix.contains('*') => match Host::parse(suffix)? {
+                Host::Name(name) => HostGlob::Below(name.to_string()),
+                Host::Ip(_) => return Err(super::host::BadHost::Invalid.into()),
+            },
+            _ => HostGlob::Inner(host),
+        };
+        Ok(Self { host: glob, port })
+    }
+
+    /// Whether it speaks of `target`. One pattern at a time; many go into a [`HostMap`].
+    pub fn matches(&self, target: &Target) -> bool {
+        self.port_matches(target.port) && self.host.matches(&target.host)
+    }
+
+    fn port_matches(&self, port: u16) -> bool {
+        self.port.map_or(port == 443 || port == 80, |p| p == port)
+    }
+}
+
+impl HostGlob {
+    fn matches(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Exact(exact), host) => exact == host,
+            (Self::Below(suffix), Host::Name(name)) => name
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            (Self::Inner(glob), Host::Name(name)) => labels_match(glob, name),
+            (Self::Below(_) | Self::Inner(_), Host::Ip(_)) => false,
+        }
+    }
+}
+
+/// Label by label; a leading `*` label takes one or more labels, any other `*` stays in its own.
+fn labels_match(glob: &str, name: &str) -> bool {
+    let (mut globs, mut names) = (glob.rsplit('.'), name.rsplit('.'));
+    loop {
+        match (globs.next(), names.next()) {
+            (None, None) => return true,
+            (Some("*"), Some(_)) if globs.clone().next().is_none() => return true,
+            (Some(glob), Some(label)) if label_matches(glob.as_bytes(), label.as_bytes()) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn label_matches(glob: &[u8], label: &[u8]) -> bool {
+    // Greedy with one point to go back to: linear for a single star, quadratic at worst, and
+    // labels have at most 63 octets.
+    let (mut g, mut l) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while l < label.len() {
+        if glob.get(g) == Some(&b'*') {
+            back = Some((g, l));
+            g += 1;
+        } else if glob.get(g) == label.get(l) {
+            g += 1;
+            l += 1;
+        } else if let Some((star, from)) = back {
+            back = Some((star, from + 1));
+            g = star + 1;
+            l = from + 1;
+        } else {
+            return false;
+        }
+    }
+    glob.get(g..).is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
+}
+
+/// From targets to the values whose patterns match them, in order of insertion.
+///
+/// Exact hosts and `*.suffix` are hash lookups, one a label; patterns with an inner `*` are tried
+/// only under the literal suffix they share with the name. So a lookup costs what the name has
+/// labels, however many patterns there are.
+#[derive(Debug)]
+pub struct HostMap<T> {
+    any: Vec<Entry<T>>,
+    addresses: HashMap<IpAddr, Vec<Entry<T>>, foldhash::fast::RandomState>,
+    exact: HashMap<Box<str>, Vec<Entry<T>>, foldhash::fast::RandomState>,
+    below: HashMap<Box<str>, Vec<Entry<T>>, foldhash::fast::RandomState>,
+    inner: HashMap<Box<str>, Vec<(String, Entry<T>)>, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    port: Option<u16>,
+    value: T,
+}
+
+impl<T> Default for HostMap<T> {
+    fn default() -> Self {
+        Self {
+            any: Vec::new(),
+            addresses: HashMap::default(),
+            exact: HashMap::default(),
+            below: HashMap::default(),
+            inner: HashMap::default(),
+        }
+    }
+}
+
+impl<T: Copy + Ord> HostMap<T> {
+    /// Adds `value` under `pattern`.
+    pub fn insert(&mut self, pattern: &HostPattern, value: T) {
+        let entry = Entry {
+            port: pattern.port,
+            value,
+        };
+        match &pattern.host {
+            HostGlob::Any => self.any.push(entry),
+            HostGlob::Exact(Host::Ip(ip)) => self.addresses.entry(*ip).or_default().push(entry),
+            HostGlob::Exact(Host::Name(name)) => self.exact.entry((&**name).into()).or_default().push(entry),
+            HostGlob::Below(suffix) => self.below.entry(suffix.as_str().into()).or_default().push(entry),
+            HostGlob::Inner(glob) => {
+                let literal = literal_suffix(glob);
+                self.inner
+                    .entry(literal.into())
+                    .or_default()
+                    .push((glob.clone(), entry));
+            }
+        }
+    }
+
+    /// Every value whose pattern matches `target`, least first, each once.
+    pub fn lookup(&self, target: &Target) -> Vec<T> {
+        let mut found: Vec<T> = Vec::new();
+        let mut take = |entries: &[Entry<T>]| {
+            found.extend(
+                entries
+                    .iter()
+                    .filter(|e| entry_port(e.port, target.port))
+                    .map(|e| e.value),
+            );
+        };
+        take(&self.any);
+        match &target.host {
+            Host::Ip(ip) => take(self.addresses.get(ip).map_or(&[], Vec::as_slice)),
+            Host::Name(name) => {
+                take(self.exact.get(&**name).map_or(&[], Vec::as_slice));
+                for suffix in suffixes(name) {
+                    if suffix.len() < name.len() {
+                        take(self.below.get(suffix).map_or(&[], Vec::as_slice));
+                    }
+                }
+                if !self.inner.is_empty() {
+                    for suffix in suffixes(name).chain(std::iter::once("")) {
+                        for (glob, entry) in self.inner.get(suffix).into_iter().flatten() {
+                            if labels_match(glob, name) && entry_port(entry.port, target.port) {
+                                found.push(entry.value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn entry_port(wanted: Option<u16>, port: u16) -> bool {
+    wanted.map_or(port == 443 || port == 80, |p| p == port)
+}
+
+/// `a.b.c`, `b.c`, `c`.
+fn suffixes(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |rest| rest.split_once('.').map(|(_, tail)| tail))
+}
+
+/// The labels after the last one that holds a star.
+fn literal_suffix(glob: &str) -> &str {
+    let after = glob.rfind('*').map_or(glob, |at| glob.get(at..).unwrap_or_default());
+    after.split_once('.').map_or("", |(_, tail)| tail)
+}
+
+/// One entry of a rule's `allow`: a method and a path pattern, such as `GET /v1/models/**`.
+#[derive(Debug, Clone)]
+pub struct Allow {
+    method: Option<String>,
+    path: PathGlob,
+    text: String,
+}
+
+#[derive(Debug, Clone)]
+enum PathGlob {
+    Any,
+    Exact(String),
+    Under(String),
+    Glob(GlobMatcher),
+}
+
+impl Allow {
+    /// Reads `METHOD /path` or `/path` alone. In the path `*` stays within one segment and `**`
+    /// crosses them; `/x/**` is everything below `/x/` and `/x` itself.
+    ///
+    /// # Errors
+    /// When the method, the path or the glob is none.
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        let (method, path) = match text.split_once(char::is_whitespace) {
+            Some((method, path)) => (method, path.trim_start()),
+            None => ("*", text),
+        };
+        let method = match method {
+            "*" => None,
+            m if !m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') => Some(m.to_owned()),
+            other => return Err(BadPattern::Method(other.to_owned())),
+        };
+        Ok(Self {
+            method,
+            path: PathGlob::parse(path)?,
+            text: text.to_owned(),
+        })
+    }
+
+    /// Whether it allows this method on this normalised path (no query).
+    pub fn matches(&self, method: &str, path: &str) -> bool {
+        self.method.as_deref().is_none_or(|m| m == method) && self.path.matches(path)
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Allow {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl PathGlob {
+    fn parse(text: &str) -> Result<Self, BadPattern> {
+        if !text.starts_with('/') {
+            return Err(BadPattern::Path);
+        }
+        let meta = |t: &str| t.contains(['*', '?', '[', '{', '\\']);
+        if text == "/**" {
+            return Ok(Self::Any);
+        }
+        if !meta(text) {
+            return Ok(Self::Exact(text.to_owned()));
+        }
+        if let Some(under) = text.strip_suffix("/**").filter(|u| !meta(u)) {
+            return Ok(Self::Under(under.to_owned()));
+        }
+        let glob = GlobBuilder::new(text)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build();
+        glob.map(|g| Self::Glob(g.compile_matcher()))
+            .map_err(|e| BadPattern::Glob(e.kind().to_string()))
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == path,
+            Self::Under(under) => path
+                .strip_prefix(under.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Glob(glob) => glob.is_match(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        Target::parse(text, Some(443)).unwrap()
+    }
+
+    #[test]
+    fn a_host_pattern_matches_what_it_says_and_no_neighbour() {
+        for (pattern, host, expected) in [
+            ("a.test", "a.test", true),
+            ("a.test", "a.test:80", true),
+            ("a.test", "a.test:8443", false),
+            ("a.test:8443", "a.test:8443", true),
+            ("a.test:8443", "a.test", false),
+            ("*.a.test", "x.a.test", true),
+            ("*.a.test", "x.y.a.test", true),
+            ("*.a.test", "a.test", false),
+            ("*.a.test", "xa.test", false),
+            ("api-*.a.test", "api-1.a.test", true),
+            ("api-*.a.test", "api-1.b.a.test", false),
+            ("*.s3.*.aws.test", "b.u.s3.eu.aws.test", true),
+            ("*.s3.*.aws.test", "b.s3.eu.x.aws.test", false),
+            ("*", "anything.test", true),
+            ("*", "10.0.0.1", true),
+            ("*.0.0.1", "10.0.0.1", false),
+            ("10.0.0.1", "10.0.0.1", true),
+        ] {
+            let Ok(parsed) = HostPattern::parse(pattern) else {
+                assert!(!expected, "{pattern} was refused");
+                continue;
+            };
+            assert_eq!(parsed.matches(&target(host)), expected, "{pattern} {host}");
+            let mut map = HostMap::default();
+            map.insert(&parsed, 1);
+            assert_eq!(!map.lookup(&target(host)).is_empty(), expected, "map: {pattern} {host}");
+        }
+    }
+
+    #[test]
+    fn the_map_returns_in_order_and_once() {
+        let mut map = HostMap::default();
+        for (at, pattern) in ["*", "*.a.test", "x.a.test", "x*.a.test", "x.a.test:443"]
+            .iter()
+            .enumerate()
+        {
+            map.insert(&HostPattern::parse(pattern).unwrap(), at);
+        }
+        assert_eq!(map.lookup(&target("x.a.test")), [0, 1, 2, 3, 4]);
+        assert_eq!(map.lookup(&target("x.a.test:80")), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_allow_entry_matches_method_and_path() {
+        for (allow, method, path, expected) in [
+            ("GET /v1/models/**", "GET", "/v1/models/x/y", true),
+            ("GET /v1/models/**", "GET", "/v1/models", true),
+            ("GET /v1/models/**", "GET", "/v1/modelsx", false),
+            ("GET /v1/models/**", "POST", "/v1/models/x", false),
+            ("* /acme/*", "PUT", "/acme/x", true),
+            ("* /acme/*", "PUT", "/acme/x/y", false),
+            ("/repos/*/issues", "GET", "/repos/a/issues", true),
+            ("POST /v1/messages", "POST", "/v1/messages", true),
+            ("POST /v1/messages", "POST", "/v1/messages/", false),
+            ("/**", "GET", "/", true),
+        ] {
+            assert_eq!(
+                Allow::parse(allow).unwrap().matches(method, path),
+                expected,
+                "{allow} {method} {path}"
+            );
+        }
+        assert!(Allow::parse("get /x").is_err() && Allow::parse("GET x").is_err() && Allow::parse("GET /{a").is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! Words every room shares. Imports no other room, does no I/O and knows no policy.
+
+pub mod body;
+pub mod glob;
+pub mod host;
+pub mod ids;
+pub mod secret;
+pub mod tasks;
+pub mod template;

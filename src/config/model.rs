@@ -1,0 +1,372 @@
+//! The configuration as meant. It cannot hold nonsense: every name is resolved to an id, and a
+//! tunnelled rule has no place for an injector.
+
+use crate::base::glob::{Allow, HostPattern};
+use crate::base::host::{Host, Target};
+use crate::base::ids::{AgentId, SecretId};
+use crate::base::template::Template;
+use http::HeaderName;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where agents connect; never empty for `serve`.
+    pub listen: Vec<Listen>,
+    /// The operator's listener, if any.
+    pub admin: Option<Admin>,
+    /// Where the CA comes from.
+    pub ca: CaSource,
+    /// The way out.
+    pub upstream: Upstream,
+    /// Where each secret lives; a [`SecretId`] is a position here.
+    pub secrets: Vec<SecretSpec>,
+    /// Who may ask; an [`AgentId`] is a position here. Never empty: with none configured there is
+    /// one, `default`, that needs to show nothing.
+    pub agents: Vec<AgentSpec>,
+    /// First match wins; a [`crate::base::ids::RuleId`] is a position here.
+    pub rules: Vec<Rule>,
+    /// Where records go.
+    pub audit: AuditSpec,
+    /// Caps and deadlines.
+    pub limits: Limits,
+}
+
+/// One socket agents connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub bind: Bind,
+    /// What is spoken there.
+    pub speak: Speak,
+    /// Whether the socket itself is TLS (an HTTPS proxy).
+    pub tls: bool,
+    /// Permission bits of a unix socket.
+    pub mode: Option<u32>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// `127.0.0.1:8080`; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// `unix:/run/keyferry/proxy.sock`.
+    Unix(PathBuf),
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speak {
+    /// HTTP proxying: CONNECT and absolute-form, HTTP/1.1 and HTTP/2.
+    Proxy,
+}
+
+/// The operator's listener: metrics, health, status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where.
+    pub bind: Bind,
+    /// The bearer token it wants; without one, only a loopback or unix address is allowed.
+    pub token: Option<SecretId>,
+}
+
+/// Where the CA comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaSource {
+    /// Made on first use in this directory, kept there.
+    Dir(PathBuf),
+    /// Made at start, never written.
+    Memory,
+    /// The user's own: PEM certificate (chain allowed, issuing certificate first) and key.
+    Own {
+        /// Certificate chain, issuing certificate first.
+        certificate: PathBuf,
+        /// Private key of the issuing certificate.
+        key: PathBuf,
+    },
+}
+
+/// The way out.
+#[derive(Debug, Clone, Default)]
+pub struct Upstream {
+    /// Whether the system's roots are trusted (the default).
+    pub system_roots: bool,
+    /// Further roots, PEM files.
+    pub roots: Vec<PathBuf>,
+    /// Fixed answers for names: the address dialled, and the port if it differs.
+    pub resolve: Vec<(Host, Fixed)>,
+    /// Networks that may be reached although they are private, loopback or link-local.
+    pub allow_networks: Vec<IpNet>,
+}
+
+/// A fixed answer to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    /// The address to dial.
+    pub ip: std::net::IpAddr,
+    /// The port to dial instead of the target's own.
+    pub port: Option<u16>,
+}
+
+/// A secret's name and where it lives; never its value.
+#[derive(Debug, Clone)]
+pub struct SecretSpec {
+    /// As the config names it.
+    pub name: Arc<str>,
+    /// Where the value comes from.
+    pub source: Source,
+    /// What the agent holds instead. Made up in the value's shape when absent.
+    pub placeholder: Option<String>,
+    /// The environment variables in which `run` hands the placeholder to the agent.
+    pub agent_env: Vec<String>,
+}
+
+/// Where a secret's value lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An environment variable of Keyferry's own, read at start.
+    Env(String),
+    /// A file, read at start and again when it changes.
+    File(PathBuf),
+    /// The standard output of a program.
+    Exec {
+        /// Program and arguments; no shell.
+        argv: Vec<String>,
+        /// How long a value is good for; without it, as long as Keyferry runs.
+        ttl: Option<Duration>,
+        /// How long the program may take.
+        timeout: Duration,
+    },
+    /// An entry of Keyferry's own encrypted file.
+    Store(String),
+}
+
+/// An agent and what proves that it is the one.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// As the config names it; `default` when none is configured.
+    pub name: Arc<str>,
+    /// Any one of these suffices. Empty: nothing needs to be shown (only for the sole `default` agent).
+    pub proofs: Vec<Proof>,
+}
+
+/// What identifies an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A secret in `Proxy-Authorization`: Basic (user = the agent's name, or anything) or Bearer.
+    Token(SecretId),
+    /// The SHA-256 of such a secret.
+    TokenHash([u8; 32]),
+    /// The uid of the process on the other side of a unix socket.
+    PeerUid(u32),
+    /// The source address of a TCP connection.
+    Address(IpNet),
+}
+
+/// One rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// As the config names it; a preset's name when that made it; `rule N` (from 1) otherwise.
+    pub name: Arc<str>,
+    /// Which targets it speaks of.
+    pub hosts: Vec<HostPattern>,
+    /// Which agents; `None` is all.
+    pub agents: Option<Vec<AgentId>>,
+    /// Which methods and paths; `None` is all. A request that is not listed goes on to the next rule.
+    pub allow: Option<Vec<Allow>>,
+    /// What happens to a request that matches.
+    pub action: Action,
+    /// Caps for this rule.
+    pub limits: RuleLimits,
+}
+
+/// What a matching rule does. A tunnel is opaque, so there is no way to write one with an injector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Refuse, with the operator's words.
+    Deny {
+        /// Told to the agent.
+        reason: Option<String>,
+    },
+    /// Pass bytes unread.
+    Tunnel,
+    /// Decrypt, judge each request, inject.
+    Intercept {
+        /// Credentials, in order; empty means inspect only.
+        inject: Vec<Inject>,
+        /// Whether credentials may go over plain HTTP on this rule.
+        plaintext: bool,
+    },
+}
+
+/// One credential and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inject {
+    /// `Authorization: Bearer …` (RFC 6750 §2.1).
+    Bearer(SecretId),
+    /// `Authorization: Basic …` (RFC 7617).
+    Basic {
+        /// The user name; no colon in it.
+        user: String,
+        /// The password.
+        password: SecretId,
+    },
+    /// A header of this name.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value.
+        value: Template,
+    },
+    /// A query parameter of this name.
+    Query {
+        /// Its name, unencoded.
+        name: String,
+        /// Its value, unencoded.
+        value: Template,
+    },
+    /// The agent's stand-in, swapped for the value.
+    Placeholder {
+        /// Which secret's.
+        secret: SecretId,
+        /// Where it may stand.
+        places: Vec<Place>,
+    },
+}
+
+/// Where a placeholder may stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// `header:NAME`: anywhere in that header's value, inside a Basic credential too.
+    Header(HeaderName),
+    /// `query:NAME`: in that query parameter.
+    Query(String),
+    /// `path`: in the path.
+    Path,
+    /// `body:/a/b`: a JSON string at that pointer (RFC 6901), or the form field `a` for `body:/a`.
+    Body(String),
+    /// `websocket`: in text messages from the agent.
+    WebSocket,
+}
+
+/// Caps for one rule, counted for each agent by itself. Written in the config; enforced by `policy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleLimits {
+    /// Requests per period.
+    pub rate: Option<Rate>,
+    /// Requests at one time.
+    pub concurrent: Option<u32>,
+    /// Bytes in a request body.
+    pub request_body: Option<u64>,
+    /// Bytes in a response body.
+    pub response_body: Option<u64>,
+    /// From the request's head to the end of the response.
+    pub time: Option<Duration>,
+}
+
+/// So many per so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// Where audit records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSpec {
+    /// The sink.
+    pub sink: AuditSink,
+    /// What to do when the sink cannot keep up or fails.
+    pub when_full: WhenFull,
+}
+
+/// An audit sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditSink {
+    /// No records are kept (the default of `run` without a config).
+    None,
+    /// Standard output.
+    Stdout,
+    /// A file, turned over when it reaches a size.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Bytes after which it is turned over.
+        rotate_at: u64,
+        /// How many old ones are kept.
+        keep: u32,
+    },
+}
+
+/// What to do when records cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// Count what is lost, and say so in the next record and the metrics.
+    #[default]
+    Count,
+    /// Refuse new exchanges until records can be written again.
+    Refuse,
+}
+
+/// Caps and deadlines of the whole program. See [`Limits::default`] for each figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections from agents at one time.
+    pub connections: usize,
+    /// Bytes in a request head.
+    pub head_bytes: usize,
+    /// Streams on one HTTP/2 connection.
+    pub streams: u32,
+    /// From accept to a whole request head, and likewise for a TLS handshake.
+    pub head_time: Duration,
+    /// Without a byte on an idle kept-alive connection.
+    pub idle_time: Duration,
+    /// To resolve, connect and handshake with an upstream.
+    pub connect_time: Duration,
+    /// Between a request's end and the response's head.
+    pub response_time: Duration,
+    /// For exchanges to finish once asked to stop.
+    pub drain_time: Duration,
+    /// Leaf certificates kept.
+    pub leaves: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_bytes: 256 * 1024,
+            streams: 256,
+            head_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(300),
+            connect_time: Duration::from_secs(30),
+            response_time: Duration::from_secs(600),
+            drain_time: Duration::from_secs(30),
+            leaves: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// The secret of that id.
+    pub fn secret(&self, id: SecretId) -> Option<&SecretSpec> {
+        self.secrets.get(id.index())
+    }
+
+    /// The agent of that id.
+    pub fn agent(&self, id: AgentId) -> Option<&AgentSpec> {
+        self.agents.get(id.index())
+    }
+
+    /// The target a fixed answer gives for `target`, if any.
+    pub fn fixed(&self, target: &Target) -> Option<SocketAddr> {
+        let (_, fixed) = self.upstream.resolve.iter().find(|(host, _)| *host == target.host)?;
+        Some(SocketAddr::new(fixed.ip, fixed.port.unwrap_or(target.port)))
+    }
+}
