@@ -1,9 +1,12 @@
 //! Words every room shares. Imports no other room, does no I/O and knows no policy.
 
+pub mod ask;
 pub mod body;
+pub mod wire;
 pub mod glob;
 pub mod host;
 pub mod ids;
+pub mod peer;
 pub mod secret;
 pub mod tasks;
 pub mod template;

@@ -72,3 +72,15 @@ impl Tasks {
         left
     }
 }
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, work: F) {
+        self.spawn(async move {
+            work.await;
+        });
+    }
+}

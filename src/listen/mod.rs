@@ -1,1 +1,8 @@
-//! (room)
+//! Sockets agents connect to: binding them, and one accept loop for all. Knows who is on the other
+//! side as far as the kernel says, and nothing of what is spoken.
+
+pub mod accept;
+pub mod bound;
+
+pub use accept::{Accepted, serve};
+pub use bound::Bound;

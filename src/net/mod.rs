@@ -1,1 +1,70 @@
-//! (room)
+//! The way out: resolve once, guard what was resolved, dial what was guarded, verify TLS, send.
+//! Takes nothing but what policy permitted, and treats every upstream as hostile.
+
+pub mod dial;
+mod expect;
+pub mod guard;
+pub mod pool;
+pub mod resolve;
+pub mod send;
+mod shape;
+pub mod tls;
+
+pub use send::{Answer, Lease, Times, Upstream};
+
+use crate::base::host::Target;
+use std::io;
+use std::net::IpAddr;
+
+/// Why an upstream could not be asked. The text is for the log; the agent is told a code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name has no address.
+    #[error("cannot resolve {0}: {1}")]
+    Resolve(Target, #[source] io::Error),
+    /// Every address is one that may not be dialled.
+    #[error("{target} resolves to {ip}, which is {kind}; add it to `upstream.allow_networks` if agents may reach it")]
+    Guarded {
+        /// Where the agent wanted to go.
+        target: Target,
+        /// The address it resolved to.
+        ip: IpAddr,
+        /// What kind of address that is.
+        kind: &'static str,
+    },
+    /// It leads back to Keyferry itself.
+    #[error("{0} is Keyferry itself")]
+    Loop(Target),
+    /// No address accepted a connection.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(Target, #[source] io::Error),
+    /// Resolving, connecting and shaking hands took too long.
+    #[error("no connection to {0} in time")]
+    ConnectTime(Target),
+    /// The certificate does not verify, or TLS failed otherwise.
+    #[error("TLS with {target}: {source}")]
+    Tls {
+        /// The upstream.
+        target: Target,
+        /// Whether it is the certificate that does not verify.
+        certificate: bool,
+        /// What rustls says.
+        #[source]
+        source: io::Error,
+    },
+    /// No response head in time.
+    #[error("{0} sent no response in time")]
+    ResponseTime(Target),
+    /// The upstream closed, or broke the protocol, before a whole response head.
+    #[error("{0} broke off or sent no valid HTTP: {1}")]
+    Http(Target, #[source] hyper::Error),
+    /// The request's own body failed: the agent went away or sent garbage.
+    #[error("the request body failed: {0}")]
+    RequestBody(#[source] crate::base::body::BoxError),
+    /// What policy permitted cannot be written as a request.
+    #[error("the request cannot be sent: {0}")]
+    Request(&'static str),
+    /// The configured roots cannot be read.
+    #[error("{0}")]
+    Roots(String),
+}

@@ -1,0 +1,105 @@
+//! A byte stream with its kind erased, and bytes already read put back in front of it.
+
+use bytes::{Buf, Bytes};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// Anything that reads and writes bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// A byte stream: a socket, TLS on a socket, or a stream of an HTTP/2 connection; with bytes that
+/// were read ahead handed out first.
+pub struct Wire {
+    ahead: Bytes,
+    stream: Box<dyn Stream>,
+}
+
+impl Wire {
+    /// Wraps a stream.
+    pub fn new(stream: impl Stream) -> Self {
+        Self::with_ahead(Bytes::new(), stream)
+    }
+
+    /// Wraps a stream of which `ahead` was already read.
+    pub fn with_ahead(ahead: Bytes, stream: impl Stream) -> Self {
+        Self { ahead, stream: Box::new(stream) }
+    }
+
+    /// Puts `bytes` in front of what is still to be read.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        if self.ahead.is_empty() {
+            self.ahead = bytes;
+        } else {
+            self.ahead = [bytes.as_ref(), self.ahead.as_ref()].concat().into();
+        }
+    }
+
+    /// Reads until `decide` has seen enough, at most `limit` bytes, and puts everything back.
+    /// `None` when the stream ends, or the limit is reached, without a decision.
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub async fn look<T>(&mut self, limit: usize, decide: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
+        let mut seen = Vec::new();
+        let found = loop {
+            let mut chunk = [0; 1024];
+            let count = self.read(&mut chunk).await?;
+            seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
+            let found = decide(&seen);
+            if found.is_some() || count == 0 || seen.len() >= limit {
+                break found;
+            }
+        };
+        self.put_back(seen.into());
+        Ok(found)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("ahead", &self.ahead.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! One accept loop for every listener: a slot first, then the connection, then a task of its own.
+
+use super::bound::{Bound, Socket};
+use crate::base::peer::Peer;
+use crate::base::tasks::Tasks;
+use crate::base::wire::Wire;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// A connection as accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its bytes.
+    pub wire: Wire,
+    /// Who is on the other side.
+    pub peer: Peer,
+}
+
+/// Accepts until the tasks are told to stop. At most as many connections as `slots` holds are
+/// served at one time; those beyond wait in the kernel's queue.
+pub async fn serve<F>(bound: Bound, slots: Arc<Semaphore>, tasks: Tasks, each: impl Fn(Accepted) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+            Some((slot, accept(&bound.socket).await))
+        };
+        let (slot, accepted) = tokio::select! {
+            () = tasks.stopping() => return,
+            next = next => match next {
+                Some(next) => next,
+                None => return,
+            },
+        };
+        let connection = each(accepted);
+        tasks.spawn(async move {
+            let _slot = slot; // given back however the connection ends
+            connection.await;
+        });
+    }
+}
+
+/// Accepts one connection; whatever can pass is waited out, for the loop must not end.
+async fn accept(socket: &Socket) -> Accepted {
+    loop {
+        match try_accept(socket).await {
+            Ok(accepted) => return accepted,
+            // The other side left before it was accepted: the next one may be fine.
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            // Out of descriptors or memory: only waiting helps.
+            Err(e) => {
+                tracing::warn!("cannot accept a connection: {e}; trying again in a second");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn try_accept(socket: &Socket) -> io::Result<Accepted> {
+    match socket {
+        Socket::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Accepted { wire: Wire::new(stream), peer: Peer::Tcp(address) })
+        }
+        Socket::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            Ok(Accepted { wire: Wire::new(stream), peer: Peer::Unix { uid } })
+        }
+    }
+}

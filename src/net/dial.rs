@@ -1,0 +1,118 @@
+//! From a target to a connected socket: resolve once, guard every answer, connect to what passed.
+
+use super::guard::{Guard, Routable};
+use super::send::Times;
+use super::{Error, resolve};
+use crate::base::host::Target;
+use crate::config::Config;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// Opens connections to upstreams.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    config: std::sync::Arc<Config>,
+    guard: Guard,
+    own: Vec<SocketAddr>,
+}
+
+/// Between the starts of two attempts to different addresses (RFC 8305 §5, "Connection Attempt Delay").
+const STAGGER: Duration = Duration::from_millis(250);
+
+impl Dialer {
+    /// `own` are the addresses Keyferry itself listens on, which are never dialled.
+    pub(super) fn new(config: std::sync::Arc<Config>, own: Vec<SocketAddr>) -> Self {
+        let guard = Guard::new(&config.upstream.allow_networks);
+        Self { config, guard, own }
+    }
+
+    /// Connects to `target`. The addresses asked for once are those judged and those dialled.
+    pub(super) async fn dial(&self, target: &Target, times: &mut Times) -> Result<TcpStream, Error> {
+        let start = Instant::now();
+        let found = match self.config.fixed(target) {
+            Some(address) => vec![address],
+            None => resolve::addresses(target).await?,
+        };
+        times.dns = start.elapsed();
+        let routable = self.guarded(target, &found)?;
+        let start = Instant::now();
+        let stream = race(&routable).await.map_err(|e| Error::Connect(target.clone(), e))?;
+        times.connect = start.elapsed();
+        if self.is_own(&stream) {
+            return Err(Error::Loop(target.clone()));
+        }
+        Ok(stream)
+    }
+
+    fn guarded(&self, target: &Target, found: &[SocketAddr]) -> Result<Vec<Routable>, Error> {
+        let mut refused = None;
+        let mut routable = Vec::with_capacity(found.len());
+        for address in found {
+            match self.guard.judge(*address) {
+                Ok(address) if self.own.contains(&address.address()) => return Err(Error::Loop(target.clone())),
+                Ok(address) => routable.push(address),
+                Err(kind) => refused = Some((address.ip(), kind)),
+            }
+        }
+        match (routable.is_empty(), refused) {
+            (true, Some((ip, kind))) => Err(Error::Guarded { target: target.clone(), ip, kind }),
+            _ => Ok(interleave(routable)),
+        }
+    }
+
+    /// A listener on a wildcard address is reached by any address of this machine: then both ends
+    /// of the connection are here, and the port is ours.
+    fn is_own(&self, stream: &TcpStream) -> bool {
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return true };
+        let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == peer.port();
+        (local.ip() == peer.ip() || peer.ip().is_loopback()) && self.own.iter().any(wildcard)
+    }
+}
+
+/// The first address to connect wins; each next one starts a little later, or when one fails.
+async fn race(addresses: &[Routable]) -> io::Result<TcpStream> {
+    let mut waiting = addresses.iter();
+    let mut running = FuturesUnordered::new();
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
+    loop {
+        if let Some(address) = waiting.next() {
+            running.push(connect(*address));
+        } else if running.is_empty() {
+            return Err(last);
+        }
+        let more = !waiting.as_slice().is_empty();
+        tokio::select! {
+            Some(done) = running.next() => match done {
+                Ok(stream) => return Ok(stream),
+                Err(e) => last = e,
+            },
+            () = tokio::time::sleep(STAGGER), if more => {}
+        }
+    }
+}
+
+async fn connect(address: Routable) -> io::Result<TcpStream> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that dials")]
+    let stream = TcpStream::connect(address.address()).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 §4).
+fn interleave(addresses: Vec<Routable>) -> Vec<Routable> {
+    let first_v6 = addresses.first().is_some_and(|a| a.address().is_ipv6());
+    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.address().is_ipv6() == first_v6);
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    first.reverse();
+    second.reverse();
+    while let Some(address) = first.pop() {
+        mixed.push(address);
+        mixed.extend(second.pop());
+    }
+    second.reverse();
+    mixed.extend(second);
+    mixed
+}

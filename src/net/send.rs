@@ -1,0 +1,312 @@
+//! Sends what policy permitted, over a pooled or a new connection, and hands back the response with
+//! the connection's lease.
+
+use super::dial::Dialer;
+use super::expect::Gate;
+use super::pool::{Found, Key, Pool, Stream};
+use super::tls::{Tls, chose_h2};
+use super::{Error, shape};
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::base::host::Target;
+use crate::base::tasks::Tasks;
+use crate::config::Config;
+use crate::policy::{Passage, Permitted};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Where the time of one exchange went, on the way out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// Waiting for another request's dial to the same origin.
+    pub queue: Duration,
+    /// Resolving the name.
+    pub dns: Duration,
+    /// Connecting.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// Whether an open connection was used.
+    pub reused: bool,
+    /// Whether the upstream leg is HTTP/2.
+    pub http2: bool,
+}
+
+/// A response and what must be kept until its body has ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response, headers as they came.
+    pub response: Response<Incoming>,
+    /// Where the time went.
+    pub times: Times,
+    /// The connection's lease.
+    pub lease: Lease,
+}
+
+/// A connection in use. Ended by [`finish`](Self::finish) it is kept for the next request; dropped,
+/// it is cancelled at once.
+#[derive(Debug)]
+pub struct Lease {
+    kept: Option<Kept>,
+    gate: Option<Gate>,
+    _held: crate::policy::limit::Held,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Http1 { pool: Arc<Pool>, key: Key, sender: http1::SendRequest<Body> },
+    Http2 { _stream: Stream },
+}
+
+impl Lease {
+    /// The response was read to its end: the connection may serve another request.
+    pub fn finish(&mut self) {
+        let withheld = self.gate.take().is_some_and(|gate| !gate.is_open());
+        if let Some(Kept::Http1 { pool, key, sender }) = self.kept.take()
+            && !withheld
+        {
+            pool.give_back(&key, sender);
+        }
+    }
+}
+
+/// The way out, for one configuration.
+#[derive(Debug)]
+pub struct Upstream {
+    pool: Arc<Pool>,
+    dialer: Dialer,
+    tls: Tls,
+    background: Tasks,
+    connect_time: Duration,
+    response_time: Duration,
+    head_bytes: usize,
+}
+
+/// An open connection, before its first request.
+enum Connection {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>, Stream),
+}
+
+impl Upstream {
+    /// Takes the way out of `config`. `own` are the addresses Keyferry listens on.
+    ///
+    /// # Errors
+    /// When the configured roots cannot be read.
+    pub fn new(config: &Arc<Config>, own: Vec<SocketAddr>, background: Tasks) -> Result<Self, Error> {
+        Ok(Self {
+            pool: Arc::new(Pool::new()),
+            tls: Tls::new(&config.upstream)?,
+            connect_time: config.limits.connect_time,
+            response_time: config.limits.response_time,
+            head_bytes: config.limits.head_bytes,
+            dialer: Dialer::new(Arc::clone(config), own),
+            background,
+        })
+    }
+
+    /// Sends the request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// When no connection can be had, or no valid response comes in time.
+    pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
+        let (target, scheme, mut request, held) = permitted.into_ask();
+        let gate = Gate::install(&mut request);
+        let key = Key { scheme, target, http1_only: gate.is_some() || shape::is_upgrade(&request) };
+        let mut times = Times::default();
+        let mut request = Some(request);
+        loop {
+            let connection = self.connection(&key, &mut times).await?;
+            let Some(sending) = request.take() else { return Err(Error::Request("it was sent already")) };
+            match self.send(&key, connection, sending, &mut times).await? {
+                Sent::Answered(response, kept) => {
+                    let lease = Lease { kept: Some(kept), gate, _held: held };
+                    return Ok(Answer { response: *response, times, lease });
+                }
+                // The connection was closed before any of the request was written, as happens to those that
+                // idled: only then may it be sent again.
+                Sent::Unsent(back) => request = Some(*back),
+            }
+        }
+    }
+
+    /// Opens a connection for an opaque tunnel.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub async fn tunnel(&self, passage: &Passage, times: &mut Times) -> Result<TcpStream, Error> {
+        let dial = self.dialer.dial(passage.target(), times);
+        tokio::time::timeout(self.connect_time, dial)
+            .await
+            .unwrap_or_else(|_| Err(Error::ConnectTime(passage.target().clone())))
+    }
+
+    /// Closes connections that idled too long, until the tasks end.
+    pub async fn tend(pool_of: std::sync::Weak<Self>, tasks: Tasks) {
+        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                () = tasks.stopping() => return,
+                _ = tick.tick() => match pool_of.upgrade() {
+                    Some(upstream) => upstream.pool.sweep(),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn connection(&self, key: &Key, times: &mut Times) -> Result<Connection, Error> {
+        let turn = match self.pooled(key, times) {
+            Ok(connection) => return Ok(connection),
+            Err(turn) => turn,
+        };
+        let start = Instant::now();
+        let open = async {
+            let Some(turn) = turn else { return self.open(key, times).await };
+            let _turn = turn.acquire_owned().await;
+            times.queue = start.elapsed();
+            // Whoever had the turn before may have left a connection that can be shared.
+            match self.pooled(key, times) {
+                Ok(connection) => Ok(connection),
+                Err(_) => self.open(key, times).await,
+            }
+        };
+        let opened = tokio::time::timeout(self.connect_time, open).await;
+        opened.unwrap_or_else(|_| Err(Error::ConnectTime(key.target.clone())))
+    }
+
+    fn pooled(&self, key: &Key, times: &mut Times) -> Result<Connection, Option<Arc<tokio::sync::Semaphore>>> {
+        let connection = match self.pool.take(key) {
+            Found::Http1(sender) => Connection::Http1(sender),
+            Found::Http2(sender, stream) => Connection::Http2(sender, stream),
+            Found::Dial(turn) => return Err(turn),
+        };
+        times.reused = true;
+        Ok(connection)
+    }
+
+    async fn open(&self, key: &Key, times: &mut Times) -> Result<Connection, Error> {
+        times.reused = false;
+        let stream = self.dialer.dial(&key.target, times).await?;
+        if key.scheme == Scheme::Http {
+            return self.speak_http1(key, stream).await;
+        }
+        let start = Instant::now();
+        let stream = self.tls.handshake(&key.target, stream, key.http1_only).await?;
+        times.tls = start.elapsed();
+        if chose_h2(&stream) { self.speak_http2(key, stream).await } else { self.speak_http1(key, stream).await }
+    }
+
+    async fn speak_http1<S>(&self, key: &Key, stream: S) -> Result<Connection, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.preserve_header_case(true).max_header_size(self.head_bytes).max_headers(shape::MOST_HEADERS);
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
+        self.background.spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        self.pool.found_http1(key);
+        Ok(Connection::Http1(sender))
+    }
+
+    async fn speak_http2<S>(&self, key: &Key, stream: S) -> Result<Connection, Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = http2::Builder::new(self.background.clone());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX));
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
+        let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let told = Arc::clone(&most);
+        let mut connection = Box::pin(connection);
+        self.background.spawn(std::future::poll_fn(move |cx| {
+            let ended = connection.as_mut().poll(cx).map(drop);
+            // The other side's SETTINGS may raise or lower it at any time (RFC 9113 §5.1.2).
+            told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            ended
+        }));
+        let (sender, stream) = self.pool.share(key, sender, most);
+        Ok(Connection::Http2(sender, stream))
+    }
+
+    async fn send(
+        &self,
+        key: &Key,
+        connection: Connection,
+        mut request: Request<Body>,
+        times: &mut Times,
+    ) -> Result<Sent, Error> {
+        let answered = match connection {
+            Connection::Http1(mut sender) => {
+                times.http2 = false;
+                // Given back at the end of a body, it may have a moment of work left.
+                if sender.ready().await.is_err() {
+                    return Ok(Sent::Unsent(Box::new(request)));
+                }
+                shape::for_http1(&mut request, key)?;
+                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                let kept = Kept::Http1 { pool: Arc::clone(&self.pool), key: key.clone(), sender };
+                answered.map(|response| (response, kept))
+            }
+            Connection::Http2(mut sender, stream) => {
+                times.http2 = true;
+                shape::for_http2(&mut request, key)?;
+                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                answered.map(|response| (response, Kept::Http2 { _stream: stream }))
+            }
+        };
+        match answered {
+            Ok((response, kept)) => Ok(Sent::Answered(Box::new(response), kept)),
+            Err(mut failed) => match failed.take_message() {
+                Some(unsent) if times.reused => Ok(Sent::Unsent(Box::new(unsent))),
+                _ => Err(blame(&key.target, failed.into_error())),
+            },
+        }
+    }
+
+    async fn in_time<T>(&self, key: &Key, sending: impl Future<Output = T>) -> Result<T, Error> {
+        let timed = tokio::time::timeout(self.response_time, sending).await;
+        timed.map_err(|_| Error::ResponseTime(key.target.clone()))
+    }
+}
+
+enum Sent {
+    Answered(Box<Response<Incoming>>, Kept),
+    Unsent(Box<Request<Body>>),
+}
+
+/// Tells a failing request body, the agent's fault, from a failing upstream.
+fn blame(target: &Target, error: hyper::Error) -> Error {
+    if error.is_user() {
+        return Error::RequestBody(Box::new(error));
+    }
+    Error::Http(target.clone(), error)
+}
+
+/// Between pings on an HTTP/2 connection with open streams, so that a dead one is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes an upstream may send ahead on one stream (RFC 9113 §5.2).
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes an upstream may send ahead on one connection. h2 also bounds small DATA frames by it: too
+/// small a window would end event streams that a slow agent holds up.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;

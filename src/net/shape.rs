@@ -1,0 +1,59 @@
+//! The form a request takes for each protocol version.
+
+use super::Error;
+use super::pool::Key;
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::base::host::{Host, Target};
+use http::header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Uri};
+use http::{Request, Version};
+
+/// Header fields in one message.
+pub(super) const MOST_HEADERS: usize = 256;
+
+/// Whether the request asks for another protocol on its connection.
+pub(super) fn is_upgrade(request: &Request<Body>) -> bool {
+    request.headers().contains_key(UPGRADE)
+}
+
+/// Origin-form and a `Host` header (RFC 9112 §3.2.1).
+pub(super) fn for_http1(request: &mut Request<Body>, key: &Key) -> Result<(), Error> {
+    let path = path_of(request);
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    let host = HeaderValue::from_maybe_shared(authority(&key.target, key.scheme).into_bytes());
+    request.headers_mut().insert(HOST, host.map_err(|_| Error::Request("the host cannot stand in a header"))?);
+    if request.headers().contains_key(TE) {
+        // TE is for the next hop only, so the connection must name it (RFC 9110 §10.1.4).
+        request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
+    }
+    Ok(())
+}
+
+/// Absolute-form without `Host`: `:scheme`, `:authority` and `:path` say it (RFC 9113 §8.3.1).
+pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Error> {
+    let authority = Authority::try_from(authority(&key.target, key.scheme));
+    let authority = authority.map_err(|_| Error::Request("the host cannot stand in a URI"))?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if key.scheme == Scheme::Https { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path_of(request));
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Request("the path cannot stand in a URI"))?;
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(HOST);
+    Ok(())
+}
+
+fn path_of(request: &Request<Body>) -> PathAndQuery {
+    request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// The target as `Host` has it: its canonical spelling, the port only where it is not the scheme's own.
+fn authority(target: &Target, scheme: Scheme) -> String {
+    match (&target.host, target.port == scheme.default_port()) {
+        (Host::Name(name), true) => name.to_string(),
+        (host, true) => host.to_string(),
+        (_, false) => target.to_string(),
+    }
+}

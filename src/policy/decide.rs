@@ -1,0 +1,250 @@
+//! From agent and ask to a decision: first match wins, nothing matched is denied.
+
+use super::limit::{Held, Limiter, Over};
+use super::permitted::{Passage, Permitted};
+use crate::base::ask::Ask;
+use crate::base::body::Body;
+use crate::base::glob::HostMap;
+use crate::base::host::Target;
+use crate::base::ids::{AgentId, RuleId};
+use crate::config::Config;
+use crate::config::model::{Action, Inject, Rule};
+use http::Request;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The rules, ready to be asked. A decision costs what the host has labels and rules of its own,
+/// however many rules there are in all.
+#[derive(Debug)]
+pub struct Policy {
+    hosts: HostMap<u32>,
+    rules: Vec<Ready>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    rule: Arc<Rule>,
+    inject: Arc<[Inject]>,
+    limiter: Option<Limiter>,
+}
+
+/// What may happen to a connection towards a target, before any request is seen.
+#[derive(Debug)]
+pub enum Reach {
+    /// Bytes may pass unread.
+    Tunnel(Passage),
+    /// Decrypt, then judge each request.
+    Intercept,
+}
+
+/// Why something was not allowed, for the agent to read: nothing here is secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No rule speaks of the host.
+    #[error("no rule allows {target}")]
+    Host {
+        /// Where it wanted to go.
+        target: Target,
+    },
+    /// Rules speak of the host, but none of them for this agent.
+    #[error("no rule allows this agent to reach {target}")]
+    Agent {
+        /// Where it wanted to go.
+        target: Target,
+    },
+    /// Rules speak of the host, but none of this method and path.
+    #[error("rule `{rule}` does not allow {method} on this path of {target}")]
+    Request {
+        /// The first rule for the host.
+        rule: Arc<str>,
+        /// The method asked for.
+        method: String,
+        /// Where it wanted to go.
+        target: Target,
+        /// What that rule allows.
+        allowed: Vec<String>,
+    },
+    /// The path can be read in two ways, and the rules for the host speak of paths.
+    #[error("the path can be read in more than one way, and rule `{rule}` allows only certain paths")]
+    Path {
+        /// The rule that speaks of paths.
+        rule: Arc<str>,
+    },
+    /// A rule says no.
+    #[error("rule `{rule}` denies {target}{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    Rule {
+        /// Its name.
+        rule: Arc<str>,
+        /// Where it wanted to go.
+        target: Target,
+        /// The operator's words.
+        reason: Option<String>,
+    },
+    /// The rule allows it, but not so often.
+    #[error("rule `{rule}` allows only so many {what}")]
+    Limit {
+        /// Its name.
+        rule: Arc<str>,
+        /// Which limit.
+        what: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The target is for tunnels only: the connection was made before the rules changed.
+    #[error("rule `{rule}` allows only an opaque tunnel to {target}")]
+    Opaque {
+        /// Its name.
+        rule: Arc<str>,
+        /// Where it wanted to go.
+        target: Target,
+    },
+}
+
+impl Denied {
+    /// The rule that said no, if one did.
+    pub fn rule(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Host { .. } | Self::Agent { .. } => None,
+            Self::Request { rule, .. }
+            | Self::Path { rule }
+            | Self::Rule { rule, .. }
+            | Self::Limit { rule, .. }
+            | Self::Opaque { rule, .. } => Some(rule),
+        }
+    }
+}
+
+impl Policy {
+    /// Takes the rules of `config`.
+    pub fn new(config: &Config) -> Self {
+        let mut hosts = HostMap::default();
+        let rules = config.rules.iter().zip(0..).map(|(rule, at)| {
+            for pattern in &rule.hosts {
+                hosts.insert(pattern, at);
+            }
+            Ready::new(rule, config.agents.len())
+        });
+        let rules = rules.collect();
+        Self { hosts, rules }
+    }
+
+    /// What may happen to a connection of `agent` to `target`.
+    ///
+    /// The first rule for host and agent decides, except that a request not listed by an
+    /// intercepting rule may still be allowed by a later one, which only the request can tell.
+    ///
+    /// # Errors
+    /// When no rule lets this agent reach the target.
+    pub fn reach(&self, agent: AgentId, target: &Target) -> Result<Reach, Denied> {
+        let mut known = false;
+        for (_, ready) in self.candidates(target) {
+            known = true;
+            let rule = &ready.rule;
+            if !rule.speaks_to(agent) {
+                continue;
+            }
+            return match &rule.action {
+                Action::Deny { reason } if rule.allow.is_none() => Err(ready.denies(target, reason.as_ref())),
+                Action::Deny { .. } | Action::Intercept { .. } => Ok(Reach::Intercept),
+                Action::Tunnel => {
+                    let held = ready.admit(agent)?;
+                    Ok(Reach::Tunnel(Passage { target: target.clone(), rule: Arc::clone(rule), held }))
+                }
+            };
+        }
+        Err(unmatched(known, target))
+    }
+
+    /// Judges one request. The only way to a [`Permitted`].
+    ///
+    /// # Errors
+    /// When no rule allows it, or one denies it, or it goes over a rule's limits.
+    pub fn permit(&self, agent: AgentId, ask: &Ask, request: Request<Body>) -> Result<Permitted, Denied> {
+        let (id, ready) = self.judge(agent, ask)?;
+        let (inject, plaintext) = match &ready.rule.action {
+            Action::Intercept { plaintext, .. } => (Arc::clone(&ready.inject), *plaintext),
+            Action::Deny { reason } => return Err(ready.denies(&ask.target, reason.as_ref())),
+            Action::Tunnel => {
+                return Err(Denied::Opaque { rule: Arc::clone(&ready.rule.name), target: ask.target.clone() });
+            }
+        };
+        let held = ready.admit(agent)?;
+        let rule = Arc::clone(&ready.rule);
+        Ok(Permitted { target: ask.target.clone(), scheme: ask.scheme, request, id, rule, inject, plaintext, held })
+    }
+
+    /// The rule that decides over `ask`, whatever it decides; limits are not counted. What
+    /// `keyferry explain` shows.
+    ///
+    /// # Errors
+    /// When no rule matches.
+    pub fn explain(&self, agent: AgentId, ask: &Ask) -> Result<(RuleId, &Rule), Denied> {
+        let (id, ready) = self.judge(agent, ask)?;
+        Ok((id, &ready.rule))
+    }
+
+    fn judge(&self, agent: AgentId, ask: &Ask) -> Result<(RuleId, &Ready), Denied> {
+        let mut known = false;
+        let mut nearest: Option<&Rule> = None;
+        for (id, ready) in self.candidates(&ask.target) {
+            known = true;
+            let rule = &*ready.rule;
+            if !rule.speaks_to(agent) {
+                continue;
+            }
+            let Some(allow) = &rule.allow else { return Ok((id, ready)) };
+            // A path with two meanings matches nothing: not this rule, and no later one either, for
+            // one that denies might have been meant for it.
+            let Some(path) = &ask.path else { return Err(Denied::Path { rule: Arc::clone(&rule.name) }) };
+            if allow.iter().any(|a| a.matches(ask.method.as_str(), path)) {
+                return Ok((id, ready));
+            }
+            nearest = nearest.or(Some(rule));
+        }
+        Err(match nearest {
+            Some(rule) => Denied::Request {
+                rule: Arc::clone(&rule.name),
+                method: ask.method.to_string(),
+                target: ask.target.clone(),
+                allowed: rule.allow.iter().flatten().map(|a| a.text().to_owned()).collect(),
+            },
+            None => unmatched(known, &ask.target),
+        })
+    }
+
+    fn candidates(&self, target: &Target) -> impl Iterator<Item = (RuleId, &Ready)> {
+        let ids = self.hosts.lookup(target).into_iter();
+        ids.filter_map(|at| self.rules.get(at as usize).map(|ready| (RuleId(at), ready)))
+    }
+}
+
+impl Ready {
+    fn new(rule: &Rule, agents: usize) -> Self {
+        let inject = match &rule.action {
+            Action::Intercept { inject, .. } => inject.as_slice().into(),
+            Action::Deny { .. } | Action::Tunnel => Arc::default(),
+        };
+        Self { rule: Arc::new(rule.clone()), inject, limiter: Limiter::new(&rule.limits, agents) }
+    }
+
+    fn admit(&self, agent: AgentId) -> Result<Held, Denied> {
+        let Some(limiter) = &self.limiter else { return Ok(Held::default()) };
+        let rule = || Arc::clone(&self.rule.name);
+        limiter.admit(agent.index()).map_err(|Over { retry_after, what }| Denied::Limit { rule: rule(), what, retry_after })
+    }
+
+    fn denies(&self, target: &Target, reason: Option<&String>) -> Denied {
+        Denied::Rule { rule: Arc::clone(&self.rule.name), target: target.clone(), reason: reason.cloned() }
+    }
+}
+
+impl Rule {
+    fn speaks_to(&self, agent: AgentId) -> bool {
+        self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
+    }
+}
+
+fn unmatched(known: bool, target: &Target) -> Denied {
+    let target = target.clone();
+    if known { Denied::Agent { target } } else { Denied::Host { target } }
+}

@@ -1,0 +1,128 @@
+//! Proofs of policy. Their fields are private and only this room makes them; where they lead cannot
+//! change afterwards.
+
+use super::limit::Held;
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::base::host::Target;
+use crate::base::ids::RuleId;
+use crate::config::model::{Inject, Rule};
+use http::{HeaderMap, Method, Request, Uri};
+use std::sync::Arc;
+
+/// A request that a rule allows, together with that rule. It owns the request: what was judged is
+/// what is sent.
+#[derive(Debug)]
+pub struct Permitted {
+    pub(super) target: Target,
+    pub(super) scheme: Scheme,
+    pub(super) request: Request<Body>,
+    pub(super) id: RuleId,
+    pub(super) rule: Arc<Rule>,
+    pub(super) inject: Arc<[Inject]>,
+    pub(super) plaintext: bool,
+    pub(super) held: Held,
+}
+
+impl Permitted {
+    /// Where it goes.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// In the clear or over TLS.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The rule that allowed it.
+    pub fn rule(&self) -> &Arc<Rule> {
+        &self.rule
+    }
+
+    /// That rule's position.
+    pub fn rule_id(&self) -> RuleId {
+        self.id
+    }
+
+    /// The credentials that rule gives.
+    pub fn inject(&self) -> Arc<[Inject]> {
+        Arc::clone(&self.inject)
+    }
+
+    /// Whether that rule lets a credential go over plain HTTP.
+    pub fn plaintext(&self) -> bool {
+        self.plaintext
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    /// The request's target as the agent wrote it. Only its path and query are ever sent.
+    pub fn uri(&self) -> &Uri {
+        self.request.uri()
+    }
+
+    /// Its headers, to read and to change.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.request.headers_mut()
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Its path and query.
+    pub fn path_and_query(&self) -> &str {
+        self.request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+    }
+
+    /// Replaces path and query, not the destination, which stands in [`target`](Self::target).
+    pub fn set_path_and_query(&mut self, new: http::uri::PathAndQuery) {
+        *self.request.uri_mut() = Uri::from(new);
+    }
+
+    /// Replaces the body by what `change` makes of it.
+    pub fn map_body(&mut self, change: impl FnOnce(Body) -> Body) {
+        let body = std::mem::replace(self.request.body_mut(), Body::Empty);
+        *self.request.body_mut() = change(body);
+    }
+
+    /// Takes the body out, leaving an empty one.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::replace(self.request.body_mut(), Body::Empty)
+    }
+
+    /// Gives up the proof for what is sent: the way out, and only it, calls this.
+    pub fn into_ask(self) -> (Target, Scheme, Request<Body>, Held) {
+        (self.target, self.scheme, self.request, self.held)
+    }
+}
+
+/// A tunnel that a rule allows: bytes to this target, unread.
+#[derive(Debug)]
+pub struct Passage {
+    pub(super) target: Target,
+    pub(super) rule: Arc<Rule>,
+    pub(super) held: Held,
+}
+
+impl Passage {
+    /// Where it goes.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The rule that allowed it.
+    pub fn rule(&self) -> &Arc<Rule> {
+        &self.rule
+    }
+
+    /// What must be kept for as long as the tunnel stands, for the rule's cap on concurrency.
+    pub fn held(&self) -> Held {
+        self.held.clone()
+    }
+}
