@@ -1,0 +1,14 @@
+//! The promises Keyferry makes, each kept over real sockets by the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "a test that cannot go on should stop at once, and nothing outside sees this crate"
+)]
+
+#[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
+mod rig;
