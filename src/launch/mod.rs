@@ -1,1 +1,80 @@
-//! (room)
+//! What a command is started with so that it goes through Keyferry: its environment, the few files
+//! that clients read instead of variables, and the process itself.
+//!
+//! The environment is the whole of the agreement with the agent's tools: which proxy, which CA,
+//! a stand-in for each credential, and none of the caller's own credentials.
+
+pub mod child;
+pub mod environment;
+mod files;
+mod java;
+mod node;
+pub mod proxy;
+mod withheld;
+
+pub use child::{Exit, Tether};
+pub use environment::{Environment, Given, agent_environment};
+pub use proxy::Proxy;
+pub use withheld::{Reason, Withheld};
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command could not be given its surroundings, or not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The proxy's address makes no sense.
+    #[error("`{url}` is no proxy address: {why}; write `http://127.0.0.1:8080`")]
+    Proxy {
+        /// As given, without credentials.
+        url: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A file the command needs could not be read or written.
+    #[error("{what} {}: {cause}", path.display())]
+    File {
+        /// `cannot read` or `cannot write`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The directory's name would have to be quoted in a way some client does not understand.
+    #[error(
+        "the directory {} has a quote, a backslash, a line break or non-UTF-8 bytes in its name, or is not absolute; \
+         set TMPDIR to a plain absolute path",
+        .0.display()
+    )]
+    Directory(PathBuf),
+    /// No command was given.
+    #[error("no command to run; write `keyferry run -- COMMAND …`")]
+    NoCommand,
+    /// Nothing of that name.
+    #[error("{}: no such command; is it installed, and on PATH?", .0.display())]
+    NotFound(PathBuf),
+    /// It is there, but may not be run.
+    #[error("{}: found, but it cannot be executed; check its permissions and format", .0.display())]
+    NotExecutable(PathBuf),
+    /// The system would not start it.
+    #[error("could not start {}: {cause}", .command.display())]
+    Start {
+        /// Which.
+        command: OsString,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code `keyferry run` gives for it: 125, 126 or 127, as `env` and `timeout` do.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => 127,
+            Self::NotExecutable(_) => 126,
+            _ => 125,
+        }
+    }
+}

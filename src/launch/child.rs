@@ -1,0 +1,238 @@
+//! The command itself: started, signalled, waited for.
+
+use super::Error;
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::task::Poll;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// The hidden first argument under which Keyferry turns itself into the command; see [`become_command`].
+pub const VERB: &str = "__child";
+
+/// How a command ended, as the code a shell would give: its own, or 128 and the signal's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        let killed = || status.signal().map(|number| 128 + number);
+        let code = status.code().or_else(killed).unwrap_or(1);
+        Self(u8::try_from(code).unwrap_or(u8::MAX))
+    }
+}
+
+/// Whether the command dies with Keyferry.
+///
+/// The kernel can send a process a signal when its parent dies, but only the process itself can ask
+/// for it, between fork and exec; running code of ours there is `unsafe` in Rust. So Keyferry starts
+/// itself, asks, and becomes the command: the wish outlives an exec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tether {
+    /// By way of this program and [`VERB`].
+    Through(PathBuf),
+    /// It may outlive us.
+    Loose,
+}
+
+impl Tether {
+    /// By way of the running program, even if its file was replaced since.
+    pub fn own_program() -> Self {
+        Self::Through("/proc/self/exe".into())
+    }
+}
+
+/// Runs a command with exactly the variables of `env` and our standard streams, and waits for it.
+///
+/// What a terminal sends (`SIGINT`, `SIGQUIT`, `SIGWINCH`, stop and continue) goes to the whole
+/// foreground group, so the command has it already and Keyferry only steps aside; without a
+/// terminal, and for `SIGTERM` and `SIGHUP`, it is passed on.
+///
+/// # Errors
+/// When there is no such command, it cannot be executed, or the system refuses to start it.
+pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &Tether) -> Result<Exit, Error> {
+    let (name, arguments) = command.split_first().ok_or(Error::NoCommand)?;
+    let program = find(name, &env)?;
+    let mut spawn = match tether {
+        Tether::Loose => {
+            let mut spawn = Command::new(&program);
+            spawn.arg0(name);
+            spawn
+        }
+        Tether::Through(own) => {
+            let mut spawn = Command::new(own);
+            spawn
+                .arg(VERB)
+                .arg(std::process::id().to_string())
+                .arg(&program)
+                .arg(name);
+            spawn
+        }
+    };
+    spawn.args(arguments).env_clear().envs(env);
+    let mut arrivals = Arrivals::watch();
+    let failed = |cause| Error::Start {
+        command: name.clone(),
+        cause,
+    };
+    let (pid, mut ended) = start(spawn).map_err(failed)?;
+    let pid = pid.await.unwrap_or_else(|_| Err(lost())).map_err(failed)?;
+    loop {
+        tokio::select! {
+            biased;
+            status = &mut ended => return status.unwrap_or_else(|_| Err(lost())).map(Exit::from).map_err(failed),
+            signal = arrivals.next() => pass_on(pid, signal),
+        }
+    }
+}
+
+type Started = oneshot::Receiver<io::Result<Pid>>;
+type Ended = oneshot::Receiver<io::Result<ExitStatus>>;
+
+/// Starts and waits on a thread of its own: the kernel's word on a dead parent is about the thread
+/// that forked, and a worker of the runtime may end before the command does.
+fn start(mut spawn: Command) -> io::Result<(Started, Ended)> {
+    let (pid_to, pid) = oneshot::channel();
+    let (status_to, status) = oneshot::channel();
+    let work = move || match spawn.spawn() {
+        Err(cause) => drop(pid_to.send(Err(cause))),
+        Ok(mut child) => {
+            drop(pid_to.send(Ok(Pid::from_child(&child))));
+            drop(status_to.send(child.wait()));
+        }
+    };
+    std::thread::Builder::new().name("command".into()).spawn(work)?;
+    Ok((pid, status))
+}
+
+fn lost() -> io::Error {
+    io::Error::other("the thread that waits for it ended")
+}
+
+/// Turns this process into the command: `PARENT PROGRAM ARG0 ARGS…`, for `keyferry __child`.
+///
+/// # Errors
+/// Always, as success does not return.
+pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
+    let [parent, program, name, arguments @ ..] = arguments else {
+        return Err(Error::NoCommand);
+    };
+    let failed = |cause: io::Error| Error::Start {
+        command: name.clone(),
+        cause,
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| failed(e.into()))?;
+    // It may have died before the wish was made; then no signal will come.
+    let alive = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if alive.as_deref().map(OsStr::new) != Some(parent.as_os_str()) {
+        return Err(failed(io::Error::other("Keyferry itself has ended")));
+    }
+    let cause = Command::new(program).arg0(name).args(arguments).exec();
+    Err(match cause.kind() {
+        io::ErrorKind::NotFound => Error::NotFound(program.into()),
+        io::ErrorKind::PermissionDenied => Error::NotExecutable(program.into()),
+        _ if cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+            Error::NotExecutable(program.into())
+        }
+        _ => failed(cause),
+    })
+}
+
+/// Finds the command as a shell would, on the `PATH` it will itself have.
+fn find(name: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf, Error> {
+    if name.as_bytes().contains(&b'/') {
+        return runnable(Path::new(name)).map(|()| name.into());
+    }
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.as_os_str());
+    let mut refused = None;
+    for dir in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
+        let dir = if dir.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            dir
+        };
+        let candidate = dir.join(name);
+        match runnable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Error::NotExecutable(there)) if there.is_file() => refused = Some(there),
+            Err(_) => {}
+        }
+    }
+    Err(refused.map_or_else(|| Error::NotFound(name.into()), Error::NotExecutable))
+}
+
+fn runnable(path: &Path) -> Result<(), Error> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => Ok(()),
+        Ok(_) => Err(Error::NotExecutable(path.into())),
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Err(Error::NotExecutable(path.into())),
+        Err(_) => Err(Error::NotFound(path.into())),
+    }
+}
+
+/// The signals that come in.
+struct Arrivals(Vec<(Signal, tokio::signal::unix::Signal)>);
+
+impl Arrivals {
+    /// Watches those the caller had not ignored: one that was (as under `nohup`) stays so, for us
+    /// and for the command.
+    fn watch() -> Self {
+        let ignored = ignored();
+        let watched = [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT].into_iter();
+        let heeded = watched.filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0);
+        Self(
+            heeded
+                .filter_map(|it| Some((it, signal(SignalKind::from_raw(it.as_raw())).ok()?)))
+                .collect(),
+        )
+    }
+
+    async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|cx| {
+            for (which, arrivals) in &mut self.0 {
+                if arrivals.poll_recv(cx) == Poll::Ready(Some(())) {
+                    return Poll::Ready(*which);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn pass_on(pid: Pid, signal: Signal) {
+    let typed = matches!(signal, Signal::INT | Signal::QUIT);
+    if typed && at_the_terminal() {
+        return;
+    }
+    // It may have ended just now; then there is no one to tell.
+    let _ = kill_process(pid, signal);
+}
+
+/// Whether our group is the one a terminal's keys go to.
+fn at_the_terminal() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else {
+        return false;
+    };
+    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|front| front == rustix::process::getpgrp())
+}
+
+/// The mask of signals this process ignores; 0 when it cannot be read.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
