@@ -81,7 +81,9 @@ impl Ask {
         }
         if parts.method == Method::TRACE {
             // TRACE would echo the injected credential (RFC 9110 §9.3.8 asks senders to leave such fields out).
-            return Err(Malformed::Refused("TRACE is not forwarded: it would echo the credential"));
+            return Err(Malformed::Refused(
+                "TRACE is not forwarded: it would echo the credential",
+            ));
         }
         if let Some(named) = parts.uri.scheme_str() {
             // In HTTP/2 `:scheme` is the agent's claim (RFC 9113 §8.3.1); in HTTP/1.1 npm really sends an
@@ -91,7 +93,12 @@ impl Ask {
             }
         }
         agree(target, scheme, parts)?;
-        Ok(Self { target: target.clone(), scheme, method: parts.method.clone(), path: normal_path(parts.uri.path()) })
+        Ok(Self {
+            target: target.clone(),
+            scheme,
+            method: parts.method.clone(),
+            path: normal_path(parts.uri.path()),
+        })
     }
 }
 
@@ -101,12 +108,19 @@ fn agree(target: &Target, scheme: Scheme, parts: &Parts) -> Result<(), Malformed
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     if hosts.is_none() && authority.is_none() {
         // HTTP/1.0 may go without (RFC 9112 §3.2); then the connection alone says where.
-        return if parts.version == Version::HTTP_10 { Ok(()) } else { Err(Malformed::Authority) };
+        return if parts.version == Version::HTTP_10 {
+            Ok(())
+        } else {
+            Err(Malformed::Authority)
+        };
     }
     for text in [hosts, authority].into_iter().flatten() {
         let asked = read_authority(text, target, scheme)?;
         if asked != *target {
-            return Err(Malformed::Misdirected { asked, target: target.clone() });
+            return Err(Malformed::Misdirected {
+                asked,
+                target: target.clone(),
+            });
         }
     }
     Ok(())
@@ -144,7 +158,11 @@ pub fn normal_path(path: &str) -> Option<String> {
     if !path.starts_with('/') {
         return None;
     }
-    if path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_')) && !path.contains("//") {
+    if path
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_'))
+        && !path.contains("//")
+    {
         return Some(path.to_owned());
     }
     let mut normal = String::with_capacity(path.len());

@@ -2,7 +2,6 @@
 
 pub mod ask;
 pub mod body;
-pub mod wire;
 pub mod glob;
 pub mod host;
 pub mod ids;
@@ -10,3 +9,4 @@ pub mod peer;
 pub mod secret;
 pub mod tasks;
 pub mod template;
+pub mod wire;

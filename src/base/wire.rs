@@ -27,7 +27,10 @@ impl Wire {
 
     /// Wraps a stream of which `ahead` was already read.
     pub fn with_ahead(ahead: Bytes, stream: impl Stream) -> Self {
-        Self { ahead, stream: Box::new(stream) }
+        Self {
+            ahead,
+            stream: Box::new(stream),
+        }
     }
 
     /// Puts `bytes` in front of what is still to be read.
@@ -100,6 +103,8 @@ impl AsyncWrite for Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("ahead", &self.ahead.len()).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("ahead", &self.ahead.len())
+            .finish_non_exhaustive()
     }
 }

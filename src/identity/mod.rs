@@ -52,7 +52,9 @@ impl Identity {
             }
             agent.proofs.iter().filter_map(check).collect()
         });
-        Self { agents: agents.collect() }
+        Self {
+            agents: agents.collect(),
+        }
     }
 
     /// The agent behind a connection that offered `offered` as its `Proxy-Authorization`.
@@ -65,7 +67,11 @@ impl Identity {
         let token = offered.and_then(offered_token);
         let by_token = token.as_deref().and_then(|token| self.find(|check| check.token(token)));
         let found = by_token.or_else(|| self.find(|check| check.peer(peer)));
-        found.ok_or(if offered.is_some() { Unknown::Wrong } else { Unknown::Silent })
+        found.ok_or(if offered.is_some() {
+            Unknown::Wrong
+        } else {
+            Unknown::Silent
+        })
     }
 
     fn find(&self, fits: impl Fn(&Check) -> bool) -> Option<AgentId> {

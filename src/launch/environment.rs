@@ -20,10 +20,8 @@ pub struct Given {
     pub ca_pem: PathBuf,
     /// The caller's and the system's roots and Keyferry's CA, PEM.
     pub bundle_pem: PathBuf,
-    /// The same for Java, PKCS#12.
+    /// The same for Java, PKCS#12 without a password.
     pub truststore_p12: PathBuf,
-    /// Opens the PKCS#12 file. No secret: the file holds certificates only.
-    pub truststore_password: String,
     /// Variables and the stand-ins they hold.
     pub placeholders: Vec<(String, String)>,
     /// Variables that are the source of a secret of the config: removed, even if listed in `keep`.

@@ -26,10 +26,6 @@ pub(super) fn options(vars: &Vars, files: &Files, given: &Given) -> OsString {
             quoted(&files.truststore.to_string_lossy())
         ),
         "-Djavax.net.ssl.trustStoreType=PKCS12".to_owned(),
-        format!(
-            "-Djavax.net.ssl.trustStorePassword={}",
-            quoted(&given.truststore_password)
-        ),
     ];
     let mut all = vars.get(OsStr::new("JAVA_TOOL_OPTIONS")).cloned().unwrap_or_default();
     for option in ours {

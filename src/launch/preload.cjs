@@ -177,10 +177,8 @@
   }
   tls.connect = connect;
 
-  if (!native) {
-    plainRequests();
-    plainFetch();
-  }
+  plainRequests();
+  if (!native) plainFetch();
   // For those who import by name.
   require('module').syncBuiltinESMExports();
 
@@ -188,7 +186,9 @@
   function plainRequests() {
     const addRequest = http.Agent.prototype.addRequest;
     http.Agent.prototype.addRequest = function (request, options, ...more) {
-      const ours = options !== null && typeof options === 'object' && this.protocol === 'http:';
+      // Where Node proxies by itself, it does so for its own agent only.
+      const handled = native && (this === http.globalAgent || (this.options && this.options.proxyEnv));
+      const ours = !handled && options !== null && typeof options === 'object' && this.protocol === 'http:';
       const host = ours ? options.host || options.hostname || 'localhost' : 'localhost';
       const port = ours ? options.port || 80 : 80;
       // A path that is a whole URL already speaks to a proxy.

@@ -51,7 +51,11 @@ async fn accept(socket: &Socket) -> Accepted {
         match try_accept(socket).await {
             Ok(accepted) => return accepted,
             // The other side left before it was accepted: the next one may be fine.
-            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
             // Out of descriptors or memory: only waiting helps.
             Err(e) => {
                 tracing::warn!("cannot accept a connection: {e}; trying again in a second");
@@ -66,12 +70,18 @@ async fn try_accept(socket: &Socket) -> io::Result<Accepted> {
         Socket::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Accepted { wire: Wire::new(stream), peer: Peer::Tcp(address) })
+            Ok(Accepted {
+                wire: Wire::new(stream),
+                peer: Peer::Tcp(address),
+            })
         }
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
-            Ok(Accepted { wire: Wire::new(stream), peer: Peer::Unix { uid } })
+            Ok(Accepted {
+                wire: Wire::new(stream),
+                peer: Peer::Unix { uid },
+            })
         }
     }
 }

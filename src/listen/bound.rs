@@ -68,7 +68,10 @@ impl Bound {
     fn tcp(address: SocketAddr) -> Result<Self, Error> {
         let listener = tcp_listener(address).map_err(|e| explain(address.to_string(), e))?;
         let local = listener.local_addr().map_err(|e| explain(address.to_string(), e))?;
-        Ok(Self { socket: Socket::Tcp(listener), local: Local::Tcp(local) })
+        Ok(Self {
+            socket: Socket::Tcp(listener),
+            local: Local::Tcp(local),
+        })
     }
 
     fn unix(path: &Path, mode: u32) -> Result<Self, Error> {
@@ -77,13 +80,22 @@ impl Bound {
         // The file must never be there with wider bits than asked, so it is made under a tight mask of its own
         // directory entry: bind creates it 0777 & !umask, and only then can it be narrowed. A private directory
         // closes that gap.
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let staging = tempfile::Builder::new().prefix(".keyferry-").tempdir_in(parent).map_err(|e| explain(named(), e))?;
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let staging = tempfile::Builder::new()
+            .prefix(".keyferry-")
+            .tempdir_in(parent)
+            .map_err(|e| explain(named(), e))?;
         let staged = staging.path().join("s");
         let listener = UnixListener::bind(&staged).map_err(|e| explain(named(), e))?;
         std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(mode)).map_err(|e| explain(named(), e))?;
         std::fs::rename(&staged, path).map_err(|e| explain(named(), e))?;
-        Ok(Self { socket: Socket::Unix(listener), local: Local::Unix(path.to_owned()) })
+        Ok(Self {
+            socket: Socket::Unix(listener),
+            local: Local::Unix(path.to_owned()),
+        })
     }
 }
 
@@ -98,7 +110,9 @@ fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Removes a socket file nobody listens on any more.
 fn clear_stale(path: &Path) -> Result<(), Error> {
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !meta.file_type().is_socket() {
         return Err(Error::NoSocket(path.to_owned()));
     }
@@ -110,7 +124,11 @@ fn clear_stale(path: &Path) -> Result<(), Error> {
 }
 
 fn explain(address: String, error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::AddrInUse { Error::Taken(address) } else { Error::Io(address, error) }
+    if error.kind() == io::ErrorKind::AddrInUse {
+        Error::Taken(address)
+    } else {
+        Error::Io(address, error)
+    }
 }
 
 impl fmt::Display for Local {

@@ -58,7 +58,11 @@ impl Dialer {
             }
         }
         match (routable.is_empty(), refused) {
-            (true, Some((ip, kind))) => Err(Error::Guarded { target: target.clone(), ip, kind }),
+            (true, Some((ip, kind))) => Err(Error::Guarded {
+                target: target.clone(),
+                ip,
+                kind,
+            }),
             _ => Ok(interleave(routable)),
         }
     }
@@ -66,7 +70,9 @@ impl Dialer {
     /// A listener on a wildcard address is reached by any address of this machine: then both ends
     /// of the connection are here, and the port is ours.
     fn is_own(&self, stream: &TcpStream) -> bool {
-        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return true };
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
+            return true;
+        };
         let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == peer.port();
         (local.ip() == peer.ip() || peer.ip().is_loopback()) && self.own.iter().any(wildcard)
     }
@@ -104,7 +110,8 @@ async fn connect(address: Routable) -> io::Result<TcpStream> {
 /// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 §4).
 fn interleave(addresses: Vec<Routable>) -> Vec<Routable> {
     let first_v6 = addresses.first().is_some_and(|a| a.address().is_ipv6());
-    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.address().is_ipv6() == first_v6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|a| a.address().is_ipv6() == first_v6);
     let mut mixed = Vec::with_capacity(first.len() + second.len());
     first.reverse();
     second.reverse();

@@ -46,7 +46,11 @@ impl Gate {
             }
         });
         let body = std::mem::replace(request.body_mut(), Body::Empty);
-        let held = HeldBack { gate: gate.clone(), patience: Box::pin(tokio::time::sleep(PATIENCE)), body };
+        let held = HeldBack {
+            gate: gate.clone(),
+            patience: Box::pin(tokio::time::sleep(PATIENCE)),
+            body,
+        };
         *request.body_mut() = Body::wrap(held);
         Some(gate)
     }

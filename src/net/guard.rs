@@ -24,7 +24,9 @@ pub struct Guard {
 impl Guard {
     /// Allows `networks` beside what is public.
     pub fn new(networks: &[IpNet]) -> Self {
-        Self { allowed: networks.to_vec() }
+        Self {
+            allowed: networks.to_vec(),
+        }
     }
 
     /// Judges one address.
@@ -97,14 +99,41 @@ mod tests {
     fn only_public_addresses_pass_unless_allowed() {
         let guard = Guard::default();
         for ip in [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.0.0.192",
-            "192.168.1.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1", "::7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "fc00::1",
-            "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.0.1",
+            "192.0.0.192",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::7f00:1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
         ] {
             assert!(guard.judge(SocketAddr::new(ip.parse().unwrap(), 443)).is_err(), "{ip}");
         }
-        for ip in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1", "2a00::1"] {
+        for ip in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "2a00::1",
+        ] {
             assert!(guard.judge(SocketAddr::new(ip.parse().unwrap(), 443)).is_ok(), "{ip}");
         }
         let guard = Guard::new(&["127.0.0.0/8".parse().unwrap()]);

@@ -89,7 +89,9 @@ impl Pool {
 
     /// Takes an idle connection, or a stream of a shared one.
     pub(super) fn take(&self, key: &Key) -> Found {
-        let Some(shard) = self.shard(key) else { return Found::Dial(None) };
+        let Some(shard) = self.shard(key) else {
+            return Found::Dial(None);
+        };
         let mut shard = shard.lock();
         if shard.len() >= KEYS_PER_SHARD && !shard.contains_key(key) {
             evict(&mut shard);
@@ -97,7 +99,9 @@ impl Pool {
         if !shard.contains_key(key) {
             shard.insert(key.clone(), Origin::new());
         }
-        let Some(origin) = shard.get_mut(key) else { return Found::Dial(None) };
+        let Some(origin) = shard.get_mut(key) else {
+            return Found::Dial(None);
+        };
         origin.used = Instant::now();
         origin.shared.retain(|shared| !shared.sender.is_closed());
         if let Some((sender, stream)) = origin.shared.iter().find_map(Shared::enter) {
@@ -120,7 +124,10 @@ impl Pool {
         let mut shard = shard.lock();
         let Some(origin) = shard.get_mut(key) else { return };
         if origin.idle.len() < IDLE_PER_KEY {
-            origin.idle.push(Idle { sender, since: Instant::now() });
+            origin.idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
         }
     }
 
@@ -141,7 +148,11 @@ impl Pool {
         sender: http2::SendRequest<Body>,
         most: Arc<AtomicUsize>,
     ) -> (http2::SendRequest<Body>, Stream) {
-        let shared = Arc::new(Shared { sender: sender.clone(), streams: AtomicUsize::new(1), most });
+        let shared = Arc::new(Shared {
+            sender: sender.clone(),
+            streams: AtomicUsize::new(1),
+            most,
+        });
         let stream = Stream(Arc::clone(&shared));
         if let Some(shard) = self.shard(key)
             && let Some(origin) = shard.lock().get_mut(key)
@@ -156,9 +167,13 @@ impl Pool {
     pub(super) fn sweep(&self) {
         for shard in &self.shards {
             shard.lock().retain(|_, origin| {
-                origin.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIME);
+                origin
+                    .idle
+                    .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIME);
                 let unused = origin.used.elapsed() > IDLE_TIME;
-                origin.shared.retain(|s| !(s.sender.is_closed() || unused && s.streams.load(Ordering::Relaxed) == 0));
+                origin
+                    .shared
+                    .retain(|s| !(s.sender.is_closed() || unused && s.streams.load(Ordering::Relaxed) == 0));
                 !(unused && origin.idle.is_empty() && origin.shared.is_empty())
             });
         }
@@ -166,7 +181,10 @@ impl Pool {
 }
 
 fn evict(shard: &mut HashMap<Key, Origin, foldhash::fast::RandomState>) {
-    let oldest = shard.iter().min_by_key(|(_, origin)| origin.used).map(|(key, _)| key.clone());
+    let oldest = shard
+        .iter()
+        .min_by_key(|(_, origin)| origin.used)
+        .map(|(key, _)| key.clone());
     if let Some(key) = oldest {
         shard.remove(&key);
     }
@@ -189,7 +207,9 @@ impl Shared {
     fn enter(self: &Arc<Self>) -> Option<(http2::SendRequest<Body>, Stream)> {
         let most = self.most.load(Ordering::Relaxed);
         let enter = |streams: usize| (streams < most).then_some(streams + 1);
-        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).ok()?;
+        self.streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
+            .ok()?;
         Some((self.sender.clone(), Stream(Arc::clone(self))))
     }
 }

@@ -14,7 +14,11 @@ pub(super) async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, Error>
         Host::Name(name) => name,
     };
     // The trailing dot keeps the resolver from trying the machine's search domains.
-    let absolute = if name.contains('.') { format!("{name}.") } else { name.to_string() };
+    let absolute = if name.contains('.') {
+        format!("{name}.")
+    } else {
+        name.to_string()
+    };
     #[expect(clippy::disallowed_methods, reason = "the one place that resolves")]
     let found = tokio::net::lookup_host((absolute.as_str(), target.port)).await;
     let found: Vec<SocketAddr> = found.map_err(|e| Error::Resolve(target.clone(), e))?.collect();

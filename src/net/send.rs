@@ -62,8 +62,14 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Kept {
-    Http1 { pool: Arc<Pool>, key: Key, sender: http1::SendRequest<Body> },
-    Http2 { _stream: Stream },
+    Http1 {
+        pool: Arc<Pool>,
+        key: Key,
+        sender: http1::SendRequest<Body>,
+    },
+    Http2 {
+        _stream: Stream,
+    },
 }
 
 impl Lease {
@@ -120,16 +126,30 @@ impl Upstream {
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let (target, scheme, mut request, held) = permitted.into_ask();
         let gate = Gate::install(&mut request);
-        let key = Key { scheme, target, http1_only: gate.is_some() || shape::is_upgrade(&request) };
+        let key = Key {
+            scheme,
+            target,
+            http1_only: gate.is_some() || shape::is_upgrade(&request),
+        };
         let mut times = Times::default();
         let mut request = Some(request);
         loop {
             let connection = self.connection(&key, &mut times).await?;
-            let Some(sending) = request.take() else { return Err(Error::Request("it was sent already")) };
+            let Some(sending) = request.take() else {
+                return Err(Error::Request("it was sent already"));
+            };
             match self.send(&key, connection, sending, &mut times).await? {
                 Sent::Answered(response, kept) => {
-                    let lease = Lease { kept: Some(kept), gate, _held: held };
-                    return Ok(Answer { response: *response, times, lease });
+                    let lease = Lease {
+                        kept: Some(kept),
+                        gate,
+                        _held: held,
+                    };
+                    return Ok(Answer {
+                        response: *response,
+                        times,
+                        lease,
+                    });
                 }
                 // The connection was closed before any of the request was written, as happens to those that
                 // idled: only then may it be sent again.
@@ -170,7 +190,9 @@ impl Upstream {
         };
         let start = Instant::now();
         let open = async {
-            let Some(turn) = turn else { return self.open(key, times).await };
+            let Some(turn) = turn else {
+                return self.open(key, times).await;
+            };
             let _turn = turn.acquire_owned().await;
             times.queue = start.elapsed();
             // Whoever had the turn before may have left a connection that can be shared.
@@ -202,7 +224,11 @@ impl Upstream {
         let start = Instant::now();
         let stream = self.tls.handshake(&key.target, stream, key.http1_only).await?;
         times.tls = start.elapsed();
-        if chose_h2(&stream) { self.speak_http2(key, stream).await } else { self.speak_http1(key, stream).await }
+        if chose_h2(&stream) {
+            self.speak_http2(key, stream).await
+        } else {
+            self.speak_http1(key, stream).await
+        }
     }
 
     async fn speak_http1<S>(&self, key: &Key, stream: S) -> Result<Connection, Error>
@@ -210,7 +236,10 @@ impl Upstream {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder.preserve_header_case(true).max_header_size(self.head_bytes).max_headers(shape::MOST_HEADERS);
+        builder
+            .preserve_header_case(true)
+            .max_header_size(self.head_bytes)
+            .max_headers(shape::MOST_HEADERS);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         self.background.spawn(async move {
@@ -263,7 +292,11 @@ impl Upstream {
                 }
                 shape::for_http1(&mut request, key)?;
                 let answered = self.in_time(key, sender.try_send_request(request)).await?;
-                let kept = Kept::Http1 { pool: Arc::clone(&self.pool), key: key.clone(), sender };
+                let kept = Kept::Http1 {
+                    pool: Arc::clone(&self.pool),
+                    key: key.clone(),
+                    sender,
+                };
                 answered.map(|response| (response, kept))
             }
             Connection::Http2(mut sender, stream) => {

@@ -23,7 +23,10 @@ pub(super) fn for_http1(request: &mut Request<Body>, key: &Key) -> Result<(), Er
     *request.uri_mut() = Uri::from(path);
     *request.version_mut() = Version::HTTP_11;
     let host = HeaderValue::from_maybe_shared(authority(&key.target, key.scheme).into_bytes());
-    request.headers_mut().insert(HOST, host.map_err(|_| Error::Request("the host cannot stand in a header"))?);
+    request.headers_mut().insert(
+        HOST,
+        host.map_err(|_| Error::Request("the host cannot stand in a header"))?,
+    );
     if request.headers().contains_key(TE) {
         // TE is for the next hop only, so the connection must name it (RFC 9110 §10.1.4).
         request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
@@ -36,7 +39,11 @@ pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Er
     let authority = Authority::try_from(authority(&key.target, key.scheme));
     let authority = authority.map_err(|_| Error::Request("the host cannot stand in a URI"))?;
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(if key.scheme == Scheme::Https { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    parts.scheme = Some(if key.scheme == Scheme::Https {
+        http::uri::Scheme::HTTPS
+    } else {
+        http::uri::Scheme::HTTP
+    });
     parts.authority = Some(authority);
     parts.path_and_query = Some(path_of(request));
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Request("the path cannot stand in a URI"))?;
@@ -46,7 +53,11 @@ pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Er
 }
 
 fn path_of(request: &Request<Body>) -> PathAndQuery {
-    request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+    request
+        .uri()
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
 /// The target as `Host` has it: its canonical spelling, the port only where it is not the scheme's own.

@@ -26,7 +26,10 @@ const SESSIONS: usize = 1024;
 impl Tls {
     pub(super) fn new(upstream: &model::Upstream) -> Result<Self, Error> {
         let roots = Arc::new(roots(upstream)?);
-        Ok(Self { both: connector(&roots, &[b"h2", b"http/1.1"])?, http1: connector(&roots, &[b"http/1.1"])? })
+        Ok(Self {
+            both: connector(&roots, &[b"h2", b"http/1.1"])?,
+            http1: connector(&roots, &[b"http/1.1"])?,
+        })
     }
 
     /// Shakes hands and verifies the certificate for exactly the target's host.
@@ -74,11 +77,16 @@ fn roots(upstream: &model::Upstream) -> Result<RootCertStore, Error> {
     }
     for path in &upstream.roots {
         let unreadable = |e: &dyn std::fmt::Display| {
-            Error::Roots(format!("cannot read the roots in {}: {e}; `upstream.roots` takes PEM certificates", path.display()))
+            Error::Roots(format!(
+                "cannot read the roots in {}: {e}; `upstream.roots` takes PEM certificates",
+                path.display()
+            ))
         };
         let mut any = false;
         for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))? {
-            store.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
+            store
+                .add(certificate.map_err(|e| unreadable(&e))?)
+                .map_err(|e| unreadable(&e))?;
             any = true;
         }
         if !any {
@@ -97,7 +105,10 @@ fn server_name(host: &Host) -> Option<ServerName<'static>> {
 
 fn is_certificate(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    matches!(
+        inner,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
 }
 
 impl std::fmt::Debug for Tls {

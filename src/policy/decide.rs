@@ -148,7 +148,11 @@ impl Policy {
                 Action::Deny { .. } | Action::Intercept { .. } => Ok(Reach::Intercept),
                 Action::Tunnel => {
                     let held = ready.admit(agent)?;
-                    Ok(Reach::Tunnel(Passage { target: target.clone(), rule: Arc::clone(rule), held }))
+                    Ok(Reach::Tunnel(Passage {
+                        target: target.clone(),
+                        rule: Arc::clone(rule),
+                        held,
+                    }))
                 }
             };
         }
@@ -165,12 +169,24 @@ impl Policy {
             Action::Intercept { plaintext, .. } => (Arc::clone(&ready.inject), *plaintext),
             Action::Deny { reason } => return Err(ready.denies(&ask.target, reason.as_ref())),
             Action::Tunnel => {
-                return Err(Denied::Opaque { rule: Arc::clone(&ready.rule.name), target: ask.target.clone() });
+                return Err(Denied::Opaque {
+                    rule: Arc::clone(&ready.rule.name),
+                    target: ask.target.clone(),
+                });
             }
         };
         let held = ready.admit(agent)?;
         let rule = Arc::clone(&ready.rule);
-        Ok(Permitted { target: ask.target.clone(), scheme: ask.scheme, request, id, rule, inject, plaintext, held })
+        Ok(Permitted {
+            target: ask.target.clone(),
+            scheme: ask.scheme,
+            request,
+            id,
+            rule,
+            inject,
+            plaintext,
+            held,
+        })
     }
 
     /// The rule that decides over `ask`, whatever it decides; limits are not counted. What
@@ -192,10 +208,16 @@ impl Policy {
             if !rule.speaks_to(agent) {
                 continue;
             }
-            let Some(allow) = &rule.allow else { return Ok((id, ready)) };
+            let Some(allow) = &rule.allow else {
+                return Ok((id, ready));
+            };
             // A path with two meanings matches nothing: not this rule, and no later one either, for
             // one that denies might have been meant for it.
-            let Some(path) = &ask.path else { return Err(Denied::Path { rule: Arc::clone(&rule.name) }) };
+            let Some(path) = &ask.path else {
+                return Err(Denied::Path {
+                    rule: Arc::clone(&rule.name),
+                });
+            };
             if allow.iter().any(|a| a.matches(ask.method.as_str(), path)) {
                 return Ok((id, ready));
             }
@@ -224,17 +246,33 @@ impl Ready {
             Action::Intercept { inject, .. } => inject.as_slice().into(),
             Action::Deny { .. } | Action::Tunnel => Arc::default(),
         };
-        Self { rule: Arc::new(rule.clone()), inject, limiter: Limiter::new(&rule.limits, agents) }
+        Self {
+            rule: Arc::new(rule.clone()),
+            inject,
+            limiter: Limiter::new(&rule.limits, agents),
+        }
     }
 
     fn admit(&self, agent: AgentId) -> Result<Held, Denied> {
-        let Some(limiter) = &self.limiter else { return Ok(Held::default()) };
+        let Some(limiter) = &self.limiter else {
+            return Ok(Held::default());
+        };
         let rule = || Arc::clone(&self.rule.name);
-        limiter.admit(agent.index()).map_err(|Over { retry_after, what }| Denied::Limit { rule: rule(), what, retry_after })
+        limiter
+            .admit(agent.index())
+            .map_err(|Over { retry_after, what }| Denied::Limit {
+                rule: rule(),
+                what,
+                retry_after,
+            })
     }
 
     fn denies(&self, target: &Target, reason: Option<&String>) -> Denied {
-        Denied::Rule { rule: Arc::clone(&self.rule.name), target: target.clone(), reason: reason.cloned() }
+        Denied::Rule {
+            rule: Arc::clone(&self.rule.name),
+            target: target.clone(),
+            reason: reason.cloned(),
+        }
     }
 }
 
@@ -246,5 +284,9 @@ impl Rule {
 
 fn unmatched(known: bool, target: &Target) -> Denied {
     let target = target.clone();
-    if known { Denied::Agent { target } } else { Denied::Host { target } }
+    if known {
+        Denied::Agent { target }
+    } else {
+        Denied::Host { target }
+    }
 }

@@ -55,11 +55,17 @@ impl Limiter {
             return None;
         }
         let agents = std::iter::repeat_with(Arc::default).take(agents).collect();
-        Some(Self { rate: limits.rate.map(Gcra::new), concurrent: limits.concurrent, agents })
+        Some(Self {
+            rate: limits.rate.map(Gcra::new),
+            concurrent: limits.concurrent,
+            agents,
+        })
     }
 
     pub(super) fn admit(&self, agent: usize) -> Result<Held, Over> {
-        let Some(count) = self.agents.get(agent) else { return Ok(Held(None)) };
+        let Some(count) = self.agents.get(agent) else {
+            return Ok(Held(None));
+        };
         let held = self.place(count)?;
         if let Some(rate) = &self.rate {
             rate.admit(&count.arrival)?;
@@ -68,11 +74,16 @@ impl Limiter {
     }
 
     fn place(&self, count: &Arc<Count>) -> Result<Held, Over> {
-        let Some(most) = self.concurrent else { return Ok(Held(None)) };
+        let Some(most) = self.concurrent else {
+            return Ok(Held(None));
+        };
         let add = |running| (running < most).then_some(running + 1);
         match count.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
             Ok(_) => Ok(Held(Some(Arc::new(Place(Arc::clone(count)))))),
-            Err(_) => Err(Over { retry_after: Duration::from_secs(1), what: "requests at one time" }),
+            Err(_) => Err(Over {
+                retry_after: Duration::from_secs(1),
+                what: "requests at one time",
+            }),
         }
     }
 }
@@ -81,7 +92,11 @@ impl Gcra {
     fn new(rate: Rate) -> Self {
         let per = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX);
         let interval = per / u64::from(rate.count.max(1));
-        Self { start: Instant::now(), interval, tolerance: per.saturating_sub(interval) }
+        Self {
+            start: Instant::now(),
+            interval,
+            tolerance: per.saturating_sub(interval),
+        }
     }
 
     fn admit(&self, arrival: &AtomicU64) -> Result<(), Over> {
@@ -91,7 +106,10 @@ impl Gcra {
             Ok(_) => Ok(()),
             Err(due) => {
                 let wait = due.saturating_sub(now).saturating_sub(self.tolerance);
-                Err(Over { retry_after: Duration::from_nanos(wait), what: "requests in this time" })
+                Err(Over {
+                    retry_after: Duration::from_nanos(wait),
+                    what: "requests in this time",
+                })
             }
         }
     }
@@ -104,8 +122,14 @@ mod tests {
 
     #[test]
     fn a_rate_lets_its_count_through_and_then_says_when() {
-        let rate = Rate { count: 3, per: Duration::from_secs(3600) };
-        let limits = RuleLimits { rate: Some(rate), ..RuleLimits::default() };
+        let rate = Rate {
+            count: 3,
+            per: Duration::from_secs(3600),
+        };
+        let limits = RuleLimits {
+            rate: Some(rate),
+            ..RuleLimits::default()
+        };
         let limiter = Limiter::new(&limits, 2).unwrap();
         for _ in 0..3 {
             assert!(limiter.admit(0).is_ok());
@@ -117,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back_when_the_exchange_ends() {
-        let limits = RuleLimits { concurrent: Some(1), ..RuleLimits::default() };
+        let limits = RuleLimits {
+            concurrent: Some(1),
+            ..RuleLimits::default()
+        };
         let limiter = Limiter::new(&limits, 1).unwrap();
         let held = limiter.admit(0).unwrap();
         let second = held.clone();

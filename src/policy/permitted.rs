@@ -77,7 +77,10 @@ impl Permitted {
 
     /// Its path and query.
     pub fn path_and_query(&self) -> &str {
-        self.request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+        self.request
+            .uri()
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
     }
 
     /// Replaces path and query, not the destination, which stands in [`target`](Self::target).
