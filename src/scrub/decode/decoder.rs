@@ -1,0 +1,224 @@
+//! Decoders that take bytes and give bytes, a bounded slice at a time.
+
+use crate::scrub::coding::{Coding, Unscrubbable};
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use bytes::{Buf, Bytes};
+use flate2::{Decompress, FlushDecompress, Status};
+use std::fmt;
+use zstd::stream::raw::{self, Operation as _};
+use zstd::zstd_safe::DParameter;
+
+/// How many bytes one step may produce.
+pub(super) const SLICE: usize = 16 * 1024;
+
+/// Up to here a body may expand as it likes.
+const FREE: u64 = 64 * 1024 * 1024;
+
+/// Beyond [`FREE`] it may not have grown by more than this factor; text reaches some tens.
+const MAX_RATIO: u64 = 250;
+
+/// The largest window of a zstd stream, as for HTTP (RFC 9659): 8 MiB.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// A decoder for one body.
+pub(in crate::scrub) struct Decoder {
+    engine: Engine,
+    coding: Coding,
+    taken: u64,
+    given: u64,
+}
+
+type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
+
+enum Engine {
+    /// Nothing was decoded yet, or a member of a gzip stream has ended and another may follow.
+    Between,
+    Inflate(Decompress),
+    Brotli(Box<Brotli>),
+    Zstd {
+        stream: raw::Decoder<'static>,
+        /// Whether a frame has begun and not ended.
+        inside: bool,
+    },
+    /// The stream has ended; what follows is not part of it.
+    Done,
+}
+
+/// What an engine did in one step.
+struct Progress {
+    taken: usize,
+    given: usize,
+    ended: bool,
+}
+
+impl Decoder {
+    pub(in crate::scrub) fn new(coding: Coding) -> Result<Self, Unscrubbable> {
+        Ok(Self {
+            engine: Engine::Between,
+            coding,
+            taken: 0,
+            given: 0,
+        })
+    }
+
+    /// Decodes into one slice and takes what it used off `input`. An empty slice means: more input is needed.
+    ///
+    /// # Errors
+    /// When the bytes are not what the coding says, or expand beyond measure.
+    pub(in crate::scrub) fn step(&mut self, input: &mut Bytes) -> Result<Bytes, Unscrubbable> {
+        let mut slice = Vec::new();
+        loop {
+            if input.is_empty() && matches!(self.engine, Engine::Between) {
+                return Ok(Bytes::new());
+            }
+            self.begin(input)?;
+            if matches!(self.engine, Engine::Done) {
+                input.clear();
+                return Ok(Bytes::new());
+            }
+            slice.resize(SLICE, 0);
+            let progress = self.engine.run(input, &mut slice).map_err(|()| self.malformed())?;
+            input.advance(progress.taken);
+            self.taken += progress.taken as u64;
+            self.given += progress.given as u64;
+            if progress.ended {
+                self.engine = if self.coding == Coding::Gzip {
+                    Engine::Between
+                } else {
+                    Engine::Done
+                };
+            }
+            if self.given > FREE && self.given / self.taken.max(1) > MAX_RATIO {
+                return Err(Unscrubbable::Bomb(MAX_RATIO));
+            }
+            if progress.given > 0 {
+                slice.truncate(progress.given);
+                return Ok(slice.into());
+            }
+            if progress.taken == 0 && !progress.ended {
+                // Nothing went in or out: with input left, the stream is stuck for good.
+                return if input.is_empty() {
+                    Ok(Bytes::new())
+                } else {
+                    Err(self.malformed())
+                };
+            }
+        }
+    }
+
+    /// Whether the body may end here.
+    pub(in crate::scrub) fn may_end(&self) -> bool {
+        matches!(
+            self.engine,
+            Engine::Between | Engine::Done | Engine::Zstd { inside: false, .. }
+        )
+    }
+
+    /// Makes the engine for a stream, or for a gzip stream's next member (RFC 1952 §2.2).
+    fn begin(&mut self, input: &Bytes) -> Result<(), Unscrubbable> {
+        let Engine::Between = self.engine else { return Ok(()) };
+        let first = input.first().copied().unwrap_or_default();
+        self.engine = match self.coding {
+            Coding::Gzip if self.taken > 0 && first != 0x1f => Engine::Done,
+            Coding::Gzip => Engine::Inflate(Decompress::new_gzip(15)),
+            // Some send the bare stream without the zlib header that RFC 9110 §8.4.1.2 asks for.
+            Coding::Deflate => Engine::Inflate(Decompress::new(first & 0x0f == 8)),
+            Coding::Brotli => {
+                let alloc = StandardAlloc::default;
+                Engine::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
+            }
+            Coding::Zstd => {
+                let mut stream = raw::Decoder::new().map_err(|_| self.malformed())?;
+                stream
+                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
+                    .map_err(|_| self.malformed())?;
+                Engine::Zstd { stream, inside: false }
+            }
+        };
+        Ok(())
+    }
+
+    fn malformed(&self) -> Unscrubbable {
+        Unscrubbable::Malformed(match self.coding {
+            Coding::Gzip => "gzip",
+            Coding::Deflate => "deflate",
+            Coding::Brotli => "brotli",
+            Coding::Zstd => "zstd",
+        })
+    }
+}
+
+impl Engine {
+    fn run(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, ()> {
+        match self {
+            Self::Between | Self::Done => Ok(Progress {
+                taken: 0,
+                given: 0,
+                ended: false,
+            }),
+            Self::Inflate(stream) => inflate(stream, input, output),
+            Self::Brotli(state) => brotli(state, input, output),
+            Self::Zstd { stream, inside } => {
+                let status = stream.run_on_buffers(input, output).map_err(|_| ())?;
+                if status.bytes_read + status.bytes_written > 0 {
+                    *inside = status.remaining != 0;
+                }
+                Ok(Progress {
+                    taken: status.bytes_read,
+                    given: status.bytes_written,
+                    ended: false,
+                })
+            }
+        }
+    }
+}
+
+fn inflate(stream: &mut Decompress, input: &[u8], output: &mut [u8]) -> Result<Progress, ()> {
+    let (before_in, before_out) = (stream.total_in(), stream.total_out());
+    let status = stream
+        .decompress(input, output, FlushDecompress::None)
+        .map_err(|_| ())?;
+    let size = |after: u64, before: u64| usize::try_from(after - before).map_err(|_| ());
+    Ok(Progress {
+        taken: size(stream.total_in(), before_in)?,
+        given: size(stream.total_out(), before_out)?,
+        ended: status == Status::StreamEnd,
+    })
+}
+
+fn brotli(state: &mut Brotli, input: &[u8], output: &mut [u8]) -> Result<Progress, ()> {
+    let (mut available_in, mut taken) = (input.len(), 0);
+    let (mut available_out, mut given, mut total) = (output.len(), 0, 0);
+    let result = BrotliDecompressStream(
+        &mut available_in,
+        &mut taken,
+        input,
+        &mut available_out,
+        &mut given,
+        output,
+        &mut total,
+        state,
+    );
+    match result {
+        BrotliResult::ResultFailure => Err(()),
+        BrotliResult::ResultSuccess => Ok(Progress {
+            taken,
+            given,
+            ended: true,
+        }),
+        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok(Progress {
+            taken,
+            given,
+            ended: false,
+        }),
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("coding", &self.coding)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! WebSocket frames on their way to the agent.
