@@ -1,6 +1,11 @@
 //! The command line: one file per verb.
 
+pub mod child;
+
 /// Parses the command line and runs the verb.
 pub fn main() -> std::process::ExitCode {
+    if let Some(code) = child::become_if_asked() {
+        return code;
+    }
     std::process::ExitCode::SUCCESS
 }

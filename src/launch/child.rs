@@ -78,10 +78,7 @@ pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &
     };
     spawn.args(arguments).env_clear().envs(env);
     let mut arrivals = Arrivals::watch();
-    let failed = |cause| Error::Start {
-        command: name.clone(),
-        cause,
-    };
+    let failed = |cause| refused(&program, cause);
     let (pid, mut ended) = start(spawn).map_err(failed)?;
     let pid = pid.await.unwrap_or_else(|_| Err(lost())).map_err(failed)?;
     loop {
@@ -135,14 +132,21 @@ pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
         return Err(failed(io::Error::other("Keyferry itself has ended")));
     }
     let cause = Command::new(program).arg0(name).args(arguments).exec();
-    Err(match cause.kind() {
+    Err(refused(Path::new(program), cause))
+}
+
+/// What the system's refusal to start it means.
+fn refused(program: &Path, cause: io::Error) -> Error {
+    let no_program = cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+    match cause.kind() {
         io::ErrorKind::NotFound => Error::NotFound(program.into()),
         io::ErrorKind::PermissionDenied => Error::NotExecutable(program.into()),
-        _ if cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            Error::NotExecutable(program.into())
-        }
-        _ => failed(cause),
-    })
+        _ if no_program => Error::NotExecutable(program.into()),
+        _ => Error::Start {
+            command: program.into(),
+            cause,
+        },
+    }
 }
 
 /// Finds the command as a shell would, on the `PATH` it will itself have.

@@ -70,7 +70,12 @@ fn reason(name: &OsStr, value: &OsStr, given: &Given) -> Option<Reason> {
 
 /// By the last word of the name, less what only says how the value is written down.
 fn names_a_credential(upper: &str) -> bool {
-    if HARMLESS.contains(&upper) || upper.ends_with("_PUBLIC_KEY") || upper.ends_with("_PUBLISHABLE_KEY") {
+    // git numbers these; "key" there is a setting's name.
+    if upper.starts_with("GIT_CONFIG_")
+        || HARMLESS.contains(&upper)
+        || upper.ends_with("_PUBLIC_KEY")
+        || upper.ends_with("_PUBLISHABLE_KEY")
+    {
         return false;
     }
     if KNOWN.contains(&upper) || upper.contains("PASSWORD") || upper.contains("PASSPHRASE") {

@@ -12,3 +12,5 @@
 
 #[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
+
+mod launch;
