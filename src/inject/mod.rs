@@ -1,1 +1,47 @@
-//! (room)
+//! Puts credentials in a permitted ask, after removing whatever the agent sent in their place, and
+//! says what must not come back. The rule was chosen before; nothing here widens it.
+
+pub mod arm;
+pub mod body;
+pub mod place;
+pub mod standin;
+pub mod websocket;
+
+pub use arm::{Armed, Injector};
+pub use standin::StandIns;
+
+use std::sync::Arc;
+
+/// Why a credential was not placed. Then the request is not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store has no value.
+    #[error("credential `{name}` cannot be had: {source}")]
+    Unavailable {
+        /// The credential.
+        name: Arc<str>,
+        /// Why; it holds nothing of the value.
+        #[source]
+        source: crate::store::Error,
+    },
+    /// The value cannot stand where the rule puts it.
+    #[error("credential `{0}` holds bytes that cannot stand in a header")]
+    Unfit(Arc<str>),
+    /// The connection is not encrypted.
+    #[error("rule `{0}` has a credential, and the request is plain HTTP")]
+    Plaintext(Arc<str>),
+    /// A stand-in where it has no business.
+    #[error("the placeholder of `{name}` stands in {place}, where it is not swapped")]
+    Misplaced {
+        /// The credential.
+        name: Arc<str>,
+        /// Where it was seen.
+        place: String,
+    },
+    /// The body cannot be searched for the stand-in.
+    #[error("{0}")]
+    Body(#[from] body::Error),
+    /// The agent's body broke off while it was collected.
+    #[error("the request body failed: {0}")]
+    Collect(#[source] crate::base::body::BoxError),
+}

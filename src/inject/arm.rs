@@ -1,0 +1,276 @@
+//! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
+
+use super::place::{self, Swap};
+use super::{Error, StandIns, body};
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::base::ids::SecretId;
+use crate::base::template::{Part, Template};
+use crate::config::Config;
+use crate::config::model::{Inject, Place};
+use crate::policy::Permitted;
+use crate::scrub::Needles;
+use crate::store::{Held, Store};
+use arc_swap::ArcSwapOption;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use http_body_util::{BodyExt, Limited};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Places the credentials of one configuration.
+#[derive(Debug)]
+pub struct Injector {
+    store: Arc<Store>,
+    stand_ins: Arc<StandIns>,
+    needles: Box<[ArcSwapOption<Prepared>]>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    version: u64,
+    needles: Arc<Needles>,
+}
+
+/// What was done to an ask.
+#[derive(Debug, Default)]
+pub struct Armed {
+    /// Names of the credentials placed, for the record.
+    pub credentials: Vec<Arc<str>>,
+    /// What must not come back.
+    pub needles: Vec<Arc<Needles>>,
+    /// Stand-ins to swap in the text messages of a WebSocket.
+    pub websocket: Vec<Message>,
+}
+
+/// A stand-in to swap in text messages.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// What the agent holds.
+    pub stand_in: Arc<str>,
+    /// What goes out.
+    pub held: Arc<Held>,
+}
+
+/// Bytes of a request body that are collected to find a stand-in in it.
+const LARGEST_SEARCHED_BODY: usize = 1024 * 1024;
+
+impl Injector {
+    /// Takes secrets from `store`; agents hold `stand_ins`.
+    pub fn new(config: &Config, store: Arc<Store>, stand_ins: Arc<StandIns>) -> Self {
+        let needles = std::iter::repeat_with(ArcSwapOption::empty).take(config.secrets.len()).collect();
+        Self { store, stand_ins, needles }
+    }
+
+    /// Places every credential of the rule that permitted this ask.
+    ///
+    /// # Errors
+    /// When a credential cannot be had or cannot stand where the rule puts it, when it would go out
+    /// in the clear, or when a stand-in stands where it is not swapped. Then nothing may be sent.
+    pub async fn arm(&self, permitted: &mut Permitted) -> Result<Armed, Error> {
+        let inject = permitted.inject();
+        if permitted.scheme() == Scheme::Http && !inject.is_empty() && !permitted.plaintext() {
+            return Err(Error::Plaintext(Arc::clone(&permitted.rule().name)));
+        }
+        let mut armed = Armed::default();
+        for one in inject.iter() {
+            self.place(permitted, one, &mut armed).await?;
+        }
+        // What is left of stand-ins now is where none is swapped.
+        if let Some((id, place)) = self.stand_ins.find_in_head(permitted.headers(), permitted.path_and_query()) {
+            return Err(Error::Misplaced { name: self.stand_ins.name(id), place });
+        }
+        Ok(armed)
+    }
+
+    async fn place(&self, permitted: &mut Permitted, one: &Inject, armed: &mut Armed) -> Result<(), Error> {
+        match one {
+            Inject::Bearer(id) => {
+                let held = self.held(*id, armed).await?;
+                let value = place::bearer(&held.secret, &self.stand_ins.name(*id))?;
+                place::header(permitted.headers_mut(), &AUTHORIZATION, value);
+            }
+            Inject::Basic { user, password } => {
+                let held = self.held(*password, armed).await?;
+                let value = place::basic(user, &held.secret, &self.stand_ins.name(*password))?;
+                place::header(permitted.headers_mut(), &AUTHORIZATION, value);
+            }
+            Inject::Header { name, value } => {
+                let (bytes, secret) = self.fill(value, armed).await?;
+                place::header(permitted.headers_mut(), name, place::sensitive(&bytes, &secret)?);
+            }
+            Inject::Query { name, value } => {
+                let (bytes, secret) = self.fill(value, armed).await?;
+                let new = place::query(permitted.path_and_query(), name, &bytes).ok_or(Error::Unfit(secret))?;
+                permitted.set_path_and_query(new);
+            }
+            Inject::Placeholder { secret, places } => {
+                let Some(stand_in) = self.stand_ins.of(*secret).cloned() else { return Ok(()) };
+                for place in places {
+                    self.swap(permitted, *secret, &stand_in, place, armed).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The template with its secrets filled in, and the name of the last of them.
+    async fn fill(&self, template: &Template, armed: &mut Armed) -> Result<(Zeroizing<Vec<u8>>, Arc<str>), Error> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let mut name: Arc<str> = "".into();
+        for part in &template.0 {
+            match part {
+                Part::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+                Part::Secret(id) => {
+                    let held = self.held(*id, armed).await?;
+                    held.secret.expose(|secret| bytes.extend_from_slice(secret));
+                    name = self.stand_ins.name(*id);
+                }
+            }
+        }
+        Ok((bytes, name))
+    }
+
+    /// Swaps one stand-in in one place, if it is there.
+    async fn swap(
+        &self,
+        permitted: &mut Permitted,
+        id: SecretId,
+        stand_in: &Arc<str>,
+        place: &Place,
+        armed: &mut Armed,
+    ) -> Result<(), Error> {
+        let swapped = match place {
+            Place::Header(name) => {
+                if !permitted.headers().contains_key(name) {
+                    return Ok(());
+                }
+                let held = self.fetch(id).await?;
+                place::swap_header(permitted.headers_mut(), name, stand_in, &held.secret)
+            }
+            Place::Query(name) => self.swap_uri(permitted, id, Some(name), stand_in).await?,
+            Place::Path => self.swap_uri(permitted, id, None, stand_in).await?,
+            Place::Body(pointer) => return self.swap_body(permitted, id, stand_in, pointer, armed).await,
+            Place::WebSocket => {
+                if permitted.headers().contains_key(http::header::UPGRADE) {
+                    let held = self.held(id, armed).await?;
+                    armed.websocket.push(Message { stand_in: Arc::clone(stand_in), held });
+                }
+                return Ok(());
+            }
+        };
+        match swapped {
+            Swap::Absent => Ok(()),
+            Swap::Done(()) => self.held(id, armed).await.map(drop),
+            Swap::Unfit => Err(Error::Unfit(self.stand_ins.name(id))),
+            Swap::Repeated => {
+                let place = format!("{} more than once", describe(place));
+                Err(Error::Misplaced { name: self.stand_ins.name(id), place })
+            }
+        }
+    }
+
+    async fn swap_uri(
+        &self,
+        permitted: &mut Permitted,
+        id: SecretId,
+        name: Option<&str>,
+        stand_in: &str,
+    ) -> Result<Swap<()>, Error> {
+        if !permitted.path_and_query().contains(stand_in) {
+            return Ok(Swap::Absent);
+        }
+        let held = self.fetch(id).await?;
+        Ok(match place::swap_uri(permitted.path_and_query(), name, stand_in, &held.secret) {
+            Swap::Done(new) => {
+                permitted.set_path_and_query(new);
+                Swap::Done(())
+            }
+            Swap::Absent => Swap::Absent,
+            Swap::Repeated => Swap::Repeated,
+            Swap::Unfit => Swap::Unfit,
+        })
+    }
+
+    async fn swap_body(
+        &self,
+        permitted: &mut Permitted,
+        id: SecretId,
+        stand_in: &str,
+        pointer: &str,
+        armed: &mut Armed,
+    ) -> Result<(), Error> {
+        let Some(kind) = body_kind(permitted)? else { return Ok(()) };
+        let held = self.held(id, armed).await?;
+        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY).collect().await;
+        let bytes = collected.map_err(collect_error)?.to_bytes();
+        let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
+        let bytes = swapped.map_or(bytes, Into::into);
+        let headers = permitted.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        // The body is here: there is nothing left to be continued.
+        headers.remove(EXPECT);
+        permitted.map_body(|_| Body::full(bytes));
+        Ok(())
+    }
+
+    /// Fetches a value and notes that it goes out.
+    async fn held(&self, id: SecretId, armed: &mut Armed) -> Result<Arc<Held>, Error> {
+        let held = self.fetch(id).await?;
+        let name = self.stand_ins.name(id);
+        if !armed.credentials.contains(&name) {
+            armed.credentials.push(name);
+            armed.needles.push(self.needles(id, &held));
+        }
+        Ok(held)
+    }
+
+    async fn fetch(&self, id: SecretId) -> Result<Arc<Held>, Error> {
+        if let Some(held) = self.store.current(id) {
+            return Ok(held);
+        }
+        let unavailable = |source| Error::Unavailable { name: self.stand_ins.name(id), source };
+        self.store.get(id).await.map_err(unavailable)
+    }
+
+    /// What to search replies for, prepared once for each version of a value.
+    fn needles(&self, id: SecretId, held: &Held) -> Arc<Needles> {
+        let slot = self.needles.get(id.index());
+        if let Some(prepared) = slot.and_then(|s| s.load_full()).filter(|p| p.version == held.version) {
+            return Arc::clone(&prepared.needles);
+        }
+        let stand_in = self.stand_ins.of(id).map(|s| &**s);
+        let needles = Arc::new(Needles::new([(&held.secret, stand_in)]));
+        if let Some(slot) = slot {
+            slot.store(Some(Arc::new(Prepared { version: held.version, needles: Arc::clone(&needles) })));
+        }
+        needles
+    }
+}
+
+/// What kind of body can be searched; `None` for any other.
+fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
+    let headers = permitted.headers();
+    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return Ok(None) };
+    let Some(kind) = body::BodyKind::of(content_type) else { return Ok(None) };
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(body::Error::Compressed.into());
+    }
+    Ok(Some(kind))
+}
+
+fn collect_error(error: crate::base::body::BoxError) -> Error {
+    if error.is::<http_body_util::LengthLimitError>() {
+        return body::Error::TooLarge { limit: LARGEST_SEARCHED_BODY }.into();
+    }
+    Error::Collect(error)
+}
+
+fn describe(place: &Place) -> String {
+    match place {
+        Place::Header(name) => format!("header `{name}`"),
+        Place::Query(name) => format!("query parameter `{name}`"),
+        Place::Path => "the path".to_owned(),
+        Place::Body(pointer) => format!("the body at `{pointer}`"),
+        Place::WebSocket => "a WebSocket message".to_owned(),
+    }
+}

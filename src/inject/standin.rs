@@ -1,0 +1,59 @@
+//! The stand-ins agents hold, and the search for them where they have no business.
+
+use crate::base::ids::SecretId;
+use crate::config::Config;
+use aho_corasick::AhoCorasick;
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// Every stand-in of a configuration, by secret.
+#[derive(Debug)]
+pub struct StandIns {
+    by_secret: Vec<Option<Arc<str>>>,
+    names: Vec<Arc<str>>,
+    finder: Option<AhoCorasick>,
+    order: Vec<SecretId>,
+}
+
+impl StandIns {
+    /// Takes the stand-ins, one for each secret of `config` that agents may hold one of.
+    pub fn new(config: &Config, by_secret: Vec<Option<Arc<str>>>) -> Self {
+        let known = by_secret.iter().zip(0..).filter_map(|(s, at)| s.as_ref().map(|s| (Arc::clone(s), SecretId(at))));
+        let (texts, order): (Vec<_>, Vec<_>) = known.unzip();
+        let texts = texts.iter().map(|t| t.as_bytes());
+        let finder = if order.is_empty() { None } else { AhoCorasick::new(texts).ok() };
+        let names = config.secrets.iter().map(|s| Arc::clone(&s.name)).collect();
+        Self { by_secret, names, finder, order }
+    }
+
+    /// The stand-in of a secret.
+    pub fn of(&self, id: SecretId) -> Option<&Arc<str>> {
+        self.by_secret.get(id.index()).and_then(Option::as_ref)
+    }
+
+    /// The secret's name.
+    pub fn name(&self, id: SecretId) -> Arc<str> {
+        self.names.get(id.index()).cloned().unwrap_or_else(|| "?".into())
+    }
+
+    /// The first stand-in found in `bytes`.
+    pub fn find(&self, bytes: &[u8]) -> Option<SecretId> {
+        let found = self.finder.as_ref()?.find(bytes)?;
+        self.order.get(found.pattern().as_usize()).copied()
+    }
+
+    /// The first stand-in in the headers or the path, with the place it stands in.
+    ///
+    /// `Basic` credentials are looked into.
+    pub fn find_in_head(&self, headers: &HeaderMap, path_and_query: &str) -> Option<(SecretId, String)> {
+        self.finder.as_ref()?;
+        if let Some(id) = self.find(path_and_query.as_bytes()) {
+            return Some((id, "the path or query".to_owned()));
+        }
+        headers.iter().find_map(|(name, value)| {
+            let plain = self.find(value.as_bytes());
+            let id = plain.or_else(|| super::place::basic_pair(value).and_then(|pair| self.find(&pair)))?;
+            Some((id, format!("header `{name}`")))
+        })
+    }
+}

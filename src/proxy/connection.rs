@@ -1,0 +1,87 @@
+//! What is known of the connection a request came on.
+
+use super::fault::Fault;
+use super::live::Live;
+use crate::audit::{Mode, Record};
+use crate::base::ask::Scheme;
+use crate::base::host::Target;
+use crate::base::ids::AgentId;
+use crate::base::peer::Peer;
+use http::{HeaderValue, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Who is on the other side, and what they offered to be known by.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The kernel's word.
+    pub peer: Peer,
+    /// `Proxy-Authorization` as it came with the CONNECT; marked sensitive.
+    pub offered: Option<HeaderValue>,
+}
+
+/// A connection that leads to one target.
+#[derive(Debug)]
+pub struct Conn {
+    /// Who asks.
+    pub caller: Caller,
+    /// Where everything on this connection goes.
+    pub target: Target,
+    /// In the clear or over TLS, on the agent's side and so on the upstream's.
+    pub scheme: Scheme,
+    /// How it came to us, for the record.
+    pub mode: Mode,
+    /// What the handshake named, where that was not the target.
+    pub misnamed: Option<String>,
+    /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
+    known: AtomicU64,
+}
+
+const NOBODY: u64 = u64::MAX;
+
+impl Conn {
+    /// A connection of `caller` to `target`.
+    pub fn new(caller: Caller, target: Target, scheme: Scheme, mode: Mode) -> Self {
+        Self { caller, target, scheme, mode, misnamed: None, known: AtomicU64::new(NOBODY) }
+    }
+
+    /// The agent, by the configuration in force.
+    ///
+    /// # Errors
+    /// When it knows no such agent, or the handshake named another host than the target.
+    pub fn agent(&self, live: &Live) -> Result<AgentId, Fault> {
+        if let Some(named) = &self.misnamed {
+            let told = format!("the TLS handshake named {named}, but this connection leads to {}", self.target);
+            return Err(Fault::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", told));
+        }
+        let known = self.known.load(Ordering::Relaxed);
+        if known != NOBODY && known >> 32 == live.generation & 0xffff_ffff {
+            return Ok(AgentId(u32::try_from(known & 0xffff_ffff).unwrap_or(0)));
+        }
+        let agent = live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?;
+        self.known.store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
+        Ok(agent)
+    }
+
+    /// Writes what is known here into a record.
+    pub fn describe(&self, record: &mut Record) {
+        record.peer = Some(self.caller.peer.to_string().into());
+        record.target = Some(self.target.clone());
+        record.scheme = Some(self.scheme.as_str());
+        record.mode = Some(self.mode);
+    }
+}
+
+/// A request's id: what the agent is told and the record holds, so that the two can be joined.
+///
+/// 12 random characters at start and a count: unique without a lock or a call for each.
+pub fn request_id() -> Box<str> {
+    use std::sync::LazyLock;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static RUN: LazyLock<u64> = LazyLock::new(|| {
+        let mut bytes = [0; 8];
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        u64::from_ne_bytes(bytes)
+    });
+    format!("{:012x}-{:x}", *RUN >> 16, NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+

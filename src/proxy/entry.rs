@@ -1,0 +1,309 @@
+//! The proxy port: HTTP/1.1 and HTTP/2, CONNECT and absolute-form. Everything here treats the
+//! other side as hostile and unknown.
+
+use super::connection::{Caller, Conn};
+use super::fault::{Fault, chain};
+use super::live::Proxy;
+use super::recorded::{Entry, Recorded};
+use super::{intercept, tunnel};
+use crate::audit::{Mode, Outcome};
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::base::host::Target;
+use crate::base::peer::Peer;
+use crate::base::wire::Wire;
+use crate::policy::{Passage, Reach};
+use http::header::PROXY_AUTHORIZATION;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Header fields in one request. Browsers send some 30.
+pub const MOST_HEADERS: usize = 128;
+
+/// What a granted CONNECT leads to, once the agent has its 200.
+enum Onward {
+    Intercept { on: OnUpgrade, conn: Conn },
+    Tunnel { on: OnUpgrade, conn: Conn, stream: TcpStream, passage: Passage, entry: Entry },
+}
+
+/// Serves one connection on the proxy port. `wire` is past the listener's own TLS, if it has any.
+pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, peer: Peer) {
+    let _active = proxy.metrics.connected();
+    proxy.metrics.accepted.inc();
+    let head_time = proxy.live().config.limits.head_time;
+    let look = wire.look(PREFACE.len(), is_http2);
+    // Nothing, an error, or silence: there is nobody to answer.
+    let Ok(Ok(Some(http2))) = tokio::time::timeout(head_time, look).await else { return };
+    if http2 {
+        serve_http2(&proxy, wire, peer).await;
+    } else {
+        serve_http1(&proxy, wire, peer, head_time).await;
+    }
+}
+
+fn is_http2(seen: &[u8]) -> Option<bool> {
+    if seen.is_empty() || seen.len() < PREFACE.len() && PREFACE.starts_with(seen) {
+        return None;
+    }
+    Some(seen.starts_with(PREFACE))
+}
+
+async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, peer: Peer, head_time: Duration) {
+    let onward = Arc::new(Mutex::new(None));
+    let service = service_fn(|request| {
+        let (proxy, onward) = (Arc::clone(proxy), Arc::clone(&onward));
+        async move {
+            let (reply, next) = answer(&proxy, peer, request).await;
+            *onward.lock() = next;
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let connection = http1(head_time, proxy).serve_connection(TokioIo::new(wire), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = proxy.tasks.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection from {peer}: {}", chain(&error));
+    }
+    let next = onward.lock().take();
+    if let Some(next) = next {
+        follow(proxy, next).await;
+    }
+}
+
+async fn serve_http2(proxy: &Arc<Proxy>, wire: Wire, peer: Peer) {
+    let service = service_fn(|request| {
+        let proxy = Arc::clone(proxy);
+        async move {
+            let (reply, next) = answer(&proxy, peer, request).await;
+            if let Some(next) = next {
+                let (tasks, proxy) = (proxy.tasks.clone(), Arc::clone(&proxy));
+                tasks.spawn(async move { follow(&proxy, next).await });
+            }
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let connection = http2(proxy).serve_connection(TokioIo::new(wire), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = proxy.tasks.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection from {peer}: {}", chain(&error));
+    }
+}
+
+/// HTTP/1.1 towards agents, every limit stated.
+pub fn http1(head_time: Duration, proxy: &Proxy) -> hyper::server::conn::http1::Builder {
+    let head_bytes = proxy.live().config.limits.head_bytes;
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .max_headers(MOST_HEADERS)
+        .max_header_size(head_bytes)
+        .max_buf_size(head_bytes.max(64 * 1024));
+    builder
+}
+
+/// HTTP/2 towards agents, every limit stated.
+pub fn http2(proxy: &Proxy) -> hyper::server::conn::http2::Builder<crate::base::tasks::Tasks> {
+    let limits = &proxy.live().config.limits;
+    let mut builder = hyper::server::conn::http2::Builder::new(proxy.tasks.clone());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(30))
+        .auto_date_header(false)
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.streams)
+        // h2's own defaults against rapid reset (CVE-2023-44487) and its kin, written down.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .max_send_buf_size(512 * 1024);
+    builder
+}
+
+/// Answers one request on the proxy port.
+async fn answer(proxy: &Arc<Proxy>, peer: Peer, mut request: Request<Incoming>) -> (Response<Body>, Option<Onward>) {
+    let offered = request.headers().get(PROXY_AUTHORIZATION).map(|value| {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        value
+    });
+    let caller = Caller { peer, offered };
+    if request.method() == Method::CONNECT {
+        let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+        entry.record.method = Some("CONNECT".into());
+        return match connect(proxy, caller, &mut request, &mut entry).await {
+            Ok(Granted::Intercept(conn)) => {
+                let on = hyper::upgrade::on(&mut request);
+                entry.discard();
+                (Response::new(Body::Empty), Some(Onward::Intercept { on, conn }))
+            }
+            Ok(Granted::Tunnel(conn, stream, passage)) => {
+                let on = hyper::upgrade::on(&mut request);
+                entry.record.status = Some(200);
+                (Response::new(Body::Empty), Some(Onward::Tunnel { on, conn, stream, passage, entry }))
+            }
+            Err(fault) => (refuse(&fault, entry, false), None),
+        };
+    }
+    (absolute(proxy, caller, request).await, None)
+}
+
+enum Granted {
+    Intercept(Conn),
+    Tunnel(Conn, TcpStream, Passage),
+}
+
+async fn connect(
+    proxy: &Arc<Proxy>,
+    caller: Caller,
+    request: &mut Request<Incoming>,
+    entry: &mut Entry,
+) -> Result<Granted, Fault> {
+    let live = proxy.live();
+    let target = connect_target(request)?;
+    let mut conn = Conn::new(caller, target, Scheme::Https, Mode::Intercept);
+    conn.describe(&mut entry.record);
+    ready(proxy)?;
+    let agent = conn.agent(&live)?;
+    entry.record.agent = live.agent_name(agent);
+    match live.policy.reach(agent, &conn.target)? {
+        Reach::Intercept => Ok(Granted::Intercept(conn)),
+        Reach::Tunnel(passage) => {
+            conn.mode = Mode::Tunnel;
+            conn.describe(&mut entry.record);
+            entry.record.rule = Some(Arc::clone(&passage.rule().name));
+            let stream = tunnel::dial(&live, &passage, &mut entry.record).await?;
+            Ok(Granted::Tunnel(conn, stream, passage))
+        }
+    }
+}
+
+/// The authority of a CONNECT is its target, and nothing in its headers may say otherwise (RFC 9110 §9.3.6).
+fn connect_target(request: &Request<Incoming>) -> Result<Target, Fault> {
+    let malformed = |why: String| Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", why);
+    if request.extensions().get::<hyper::ext::Protocol>().is_some() {
+        return Err(malformed("open a tunnel first: extended CONNECT goes to a host, not to the proxy".into()));
+    }
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let text = authority.ok_or_else(|| malformed("CONNECT names no host".into()))?;
+    let target = Target::parse(text, None).map_err(|e| malformed(format!("CONNECT to {text}: {e}")))?;
+    for host in request.headers().get_all(http::header::HOST) {
+        let named = host.to_str().ok().and_then(|host| Target::parse(host, Some(target.port)).ok());
+        if named.as_ref() != Some(&target) {
+            let told = format!("CONNECT is for {target}, but its Host header names another");
+            return Err(Fault::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", told));
+        }
+    }
+    if request.headers().contains_key(http::header::TRANSFER_ENCODING)
+        || request.headers().get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+    {
+        return Err(malformed("a CONNECT has no body".into()));
+    }
+    Ok(target)
+}
+
+/// Plain HTTP in absolute-form (RFC 9112 §3.2.2). Each request is a connection to its own target.
+async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+    let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+    entry.record.method = Some(request.method().as_str().into());
+    let target = match absolute_target(&request) {
+        Ok(target) => target,
+        Err(fault) => return refuse(&fault, entry, false),
+    };
+    let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
+    proxy.answer(&conn, request, entry).await
+}
+
+fn absolute_target(request: &Request<Incoming>) -> Result<Target, Fault> {
+    let refused = |why: &str| Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", why);
+    match (request.uri().scheme_str(), request.uri().authority()) {
+        (Some("http"), Some(authority)) => {
+            Target::parse(authority.as_str(), Some(80)).map_err(|e| refused(&e.to_string()))
+        }
+        (Some("https"), Some(_)) => Err(refused("https goes through CONNECT, not as a request to the proxy")),
+        (Some(_), _) => Err(refused("this proxy forwards http and https only")),
+        (None, _) => Err(refused("this is a proxy: set HTTPS_PROXY and HTTP_PROXY to its address")),
+    }
+}
+
+/// Refuses everything while records cannot be written, where the operator wants it so.
+pub fn ready(proxy: &Proxy) -> Result<(), Fault> {
+    if proxy.log.accepts() {
+        return Ok(());
+    }
+    let told = "the audit log cannot be written, and nothing may go unrecorded";
+    Err(Fault::broken(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", told, "the audit sink fails or is full"))
+}
+
+/// Turns a fault into a reply with its record.
+pub fn refuse(fault: &Fault, mut entry: Entry, grpc: bool) -> Response<Body> {
+    entry.failed(fault.outcome, fault.code, Some(fault.cause.clone().unwrap_or_else(|| fault.message.clone())));
+    if fault.rule.is_some() {
+        entry.record.rule.clone_from(&fault.rule);
+    }
+    let reply = fault.reply(&entry.record.request_id, grpc);
+    entry.record.status = Some(reply.status().as_u16());
+    reply.map(|body| Body::wrap(Recorded::new(body, entry, None)))
+}
+
+/// What comes after the 200 of a CONNECT.
+async fn follow(proxy: &Arc<Proxy>, onward: Onward) {
+    match onward {
+        Onward::Intercept { on, conn } => {
+            if let Ok(upgraded) = on.await {
+                intercept::serve(proxy, wire_of(upgraded), conn).await;
+            }
+        }
+        Onward::Tunnel { on, conn, stream, passage, mut entry } => match on.await {
+            Ok(upgraded) => tunnel::run(proxy, wire_of(upgraded), &conn, stream, passage, entry).await,
+            Err(_) => entry.failed(Outcome::Failed, "agent_gone", Some("the agent closed before its tunnel".into())),
+        },
+    }
+}
+
+/// The bytes behind an upgrade: the socket itself where it can be had, with what was read ahead.
+pub fn wire_of(upgraded: hyper::upgrade::Upgraded) -> Wire {
+    match upgraded.downcast::<TokioIo<Wire>>() {
+        Ok(parts) => {
+            let mut wire = parts.io.into_inner();
+            if !parts.read_buf.is_empty() {
+                wire.put_back(parts.read_buf);
+            }
+            wire
+        }
+        Err(upgraded) => Wire::new(TokioIo::new(upgraded)),
+    }
+}
+
+/// The protocol's short name, for the record.
+pub fn protocol(version: Version) -> &'static str {
+    if version == Version::HTTP_2 { "h2" } else { "h1" }
+}

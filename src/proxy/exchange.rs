@@ -1,0 +1,172 @@
+//! One request, from its head to its record: judged, armed, sent, scrubbed.
+
+use super::connection::Conn;
+use super::counted::{Capped, Counted};
+use super::entry::{protocol, ready, refuse};
+use super::fault::Fault;
+use super::live::{Live, Proxy};
+use super::recorded::{Entry, Recorded};
+use super::{hygiene, upgrade};
+use crate::audit::{MaskedPath, Outcome};
+use crate::base::ask::Ask;
+use crate::base::body::Body;
+use crate::config::model::RuleLimits;
+use crate::inject::Armed;
+use crate::net::Answer;
+use crate::policy::Permitted;
+use crate::scrub::{self, Asked};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Proxy {
+    /// Answers one request. Whatever goes wrong becomes an answer too.
+    pub async fn answer(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        request: Request<Incoming>,
+        mut entry: Entry,
+    ) -> Response<Body> {
+        let grpc = is_grpc(&request);
+        entry.record.method = Some(request.method().as_str().into());
+        entry.record.protocol_in = Some(protocol(request.version()));
+        entry.record.path = request.uri().path_and_query().map(|path| MaskedPath::new(path.as_str()));
+        conn.describe(&mut entry.record);
+        match self.exchange(conn, request, &mut entry).await {
+            Ok(Reply::Whole(response, limits, lease)) => {
+                entry.record.status = Some(response.status().as_u16());
+                let deadline = limits.time.map(|time| entry.start + time);
+                response.map(|body| {
+                    let recorded = Recorded::new(body, entry, Some(lease)).cap(limits.response_body);
+                    Body::wrap(recorded.deadline(deadline))
+                })
+            }
+            Ok(Reply::Switching(response, splice)) => {
+                entry.record.status = Some(response.status().as_u16());
+                let proxy = Arc::clone(self);
+                let conn = Arc::clone(conn);
+                self.tasks.spawn(async move { splice.run(&proxy, &conn, entry).await });
+                response
+            }
+            Err(fault) => refuse(&fault, entry, grpc),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        conn: &Conn,
+        mut request: Request<Incoming>,
+        entry: &mut Entry,
+    ) -> Result<Reply, Fault> {
+        ready(self)?;
+        let live = self.live();
+        let agent = conn.agent(&live)?;
+        entry.record.agent = live.agent_name(agent);
+        let switch = upgrade::Switch::asked(&mut request)?;
+        let (mut parts, body) = request.into_parts();
+        let ask = Ask::read(&conn.target, conn.scheme, &parts)?;
+        hygiene::request(&mut parts.headers);
+        if let Some(switch) = &switch {
+            switch.dress(&mut parts);
+        }
+        let body = Body::wrap(Counted::new(body.into(), Arc::clone(&entry.bytes_in)));
+        let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
+        self.note(&live, &permitted, entry);
+        let limits = permitted.rule().limits.clone();
+        cap_request(&mut permitted, &limits)?;
+        let armed = live.injector.arm(&mut permitted).await?;
+        entry.record.credentials.clone_from(&armed.credentials);
+        // A reply can only be searched in codings that are known here.
+        let asked = if armed.needles.is_empty() { Asked::default() } else { scrub::ask(permitted.headers_mut()) };
+        let answer = self.forward(&live, permitted, &limits, entry).await?;
+        match switch {
+            Some(switch) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
+                Ok(Reply::Switching(response, splice))
+            }
+            _ => whole(answer, &armed, asked, limits, entry),
+        }
+    }
+
+    fn note(&self, live: &Live, permitted: &Permitted, entry: &mut Entry) {
+        entry.record.rule = Some(Arc::clone(&permitted.rule().name));
+        entry.rule = live.rules.get(permitted.rule_id().index()).cloned();
+    }
+
+    async fn forward(
+        &self,
+        live: &Live,
+        permitted: Permitted,
+        limits: &RuleLimits,
+        entry: &mut Entry,
+    ) -> Result<Answer, Fault> {
+        let sending = live.upstream.forward(permitted);
+        let answer = match limits.time {
+            None => sending.await?,
+            Some(time) => {
+                let deadline = entry.start + time;
+                let timed = tokio::time::timeout_at(deadline.into(), sending).await;
+                timed.map_err(|_| {
+                    let told = "the exchange took longer than the rule allows";
+                    Fault::broken(StatusCode::GATEWAY_TIMEOUT, "exchange_timeout", told, told)
+                })??
+            }
+        };
+        let times = answer.times;
+        let durations = &mut entry.record.durations;
+        if !times.reused {
+            durations.dns = Some(times.dns);
+            durations.connect = Some(times.connect);
+            durations.tls = Some(times.tls);
+            self.metrics.upstream_opened.inc();
+        } else {
+            self.metrics.upstream_reused.inc();
+        }
+        durations.queue = Some(times.queue).filter(|queue| !queue.is_zero());
+        let first_byte = Instant::now() - entry.start;
+        durations.first_byte = Some(first_byte);
+        self.metrics.first_byte.observe(first_byte.as_secs_f64());
+        entry.record.protocol_out = Some(if times.http2 { "h2" } else { "h1" });
+        Ok(answer)
+    }
+}
+
+enum Reply {
+    Whole(Response<Body>, RuleLimits, crate::net::Lease),
+    Switching(Response<Body>, upgrade::Splice),
+}
+
+/// The upstream's reply, cleaned and scrubbed, its body still to come.
+fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry: &Entry) -> Result<Reply, Fault> {
+    let Answer { response, lease, .. } = answer;
+    let (mut parts, body) = response.into_parts();
+    if parts.status.is_informational() {
+        // hyper passes over every other 1xx; a 101 nobody asked for is no answer (RFC 9110 §15.2.2).
+        let told = "the upstream switched protocols unasked";
+        return Err(Fault::broken(StatusCode::BAD_GATEWAY, "upstream_protocol", told, told));
+    }
+    hygiene::response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let body = scrub::reply(&mut parts, body.into(), &armed.needles, asked, &entry.scrubbed)?;
+    Ok(Reply::Whole(Response::from_parts(parts, body), limits, lease))
+}
+
+/// Refuses a body whose stated length is over the cap, and cuts one that turns out to be.
+fn cap_request(permitted: &mut Permitted, limits: &RuleLimits) -> Result<(), Fault> {
+    let Some(cap) = limits.request_body else { return Ok(()) };
+    let stated = permitted.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if stated.is_some_and(|length| length > cap) {
+        let told = super::counted::TooLarge(cap).to_string();
+        let fault = Fault::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", told);
+        return Err(Fault { rule: Some(Arc::clone(&permitted.rule().name)), outcome: Outcome::Denied, ..fault });
+    }
+    permitted.map_body(|body| Body::wrap(Capped::new(body, cap)));
+    Ok(())
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,238 @@
+//! All that an agent may learn of a failure. One file, so that one person can review it: `code`,
+//! `message` and `hint` go to the agent, which may be hostile; `cause` goes to the record and the log.
+
+use crate::base::ask::Malformed;
+use crate::base::body::Body;
+use crate::policy::Denied;
+use crate::{audit::Outcome, identity, inject, net, scrub};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A failed exchange, for two readers.
+#[derive(Debug)]
+pub struct Fault {
+    /// What the agent gets.
+    pub status: StatusCode,
+    /// Stable, listed in `docs/errors.md`.
+    pub code: &'static str,
+    /// For the agent.
+    pub message: String,
+    /// What to do next, for the agent.
+    pub hint: Option<&'static str>,
+    /// The rule that decided, if one did.
+    pub rule: Option<Arc<str>>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+    /// Refused, or broken.
+    pub outcome: Outcome,
+    /// For the operator: the record and the log.
+    pub cause: Option<String>,
+}
+
+/// The header that carries the code on every reply of our own.
+pub const ERROR_HEADER: HeaderName = HeaderName::from_static("x-keyferry-error");
+
+impl Fault {
+    /// Refused by policy or for what it is: the message says it all.
+    pub fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { status, code, message, hint: None, rule: None, retry_after: None, outcome: Outcome::Denied, cause: None }
+    }
+
+    /// Broken: the agent is told `message`, the operator `cause`.
+    pub fn broken(status: StatusCode, code: &'static str, message: &str, cause: impl std::fmt::Display) -> Self {
+        let fault = Self::refused(status, code, message);
+        Self { outcome: Outcome::Failed, cause: Some(cause.to_string()), ..fault }
+    }
+
+    fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    /// The reply: JSON for a program to read, or what gRPC clients understand.
+    pub fn reply(&self, request_id: &str, grpc: bool) -> Response<Body> {
+        let mut reply = Response::new(Body::Empty);
+        let headers = reply.headers_mut();
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(self.code));
+        if let Some(after) = self.retry_after {
+            // Whole seconds (RFC 9110 §10.2.3), rounded up so that a retry is not too early.
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+        }
+        if grpc {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from(self.grpc_status()));
+            if let Ok(message) = HeaderValue::from_str(&grpc_message(&self.message)) {
+                headers.insert("grpc-message", message);
+            }
+            return reply;
+        }
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"keyferry\""));
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *reply.status_mut() = self.status;
+        let text = json!({
+            "error": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "rule": self.rule.as_deref(),
+            "request_id": request_id,
+        });
+        *reply.body_mut() = Body::full(format!("{text}\n"));
+        reply
+    }
+
+    /// The nearest canonical status code of gRPC.
+    fn grpc_status(&self) -> u32 {
+        match self.status.as_u16() {
+            400 => 3,         // INVALID_ARGUMENT
+            403 => 7,         // PERMISSION_DENIED
+            407 => 16,        // UNAUTHENTICATED
+            413 | 429 => 8,   // RESOURCE_EXHAUSTED
+            421 => 9,         // FAILED_PRECONDITION
+            504 => 4,         // DEADLINE_EXCEEDED
+            502 | 503 => 14,  // UNAVAILABLE
+            _ => 2,           // UNKNOWN
+        }
+    }
+}
+
+/// gRPC percent-encodes what is not printable ASCII in `grpc-message`.
+fn grpc_message(text: &str) -> String {
+    let byte = |b: u8| if (b' '..=b'~').contains(&b) && b != b'%' { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(byte).collect()
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        let message = malformed.to_string();
+        match malformed {
+            Malformed::Misdirected { .. } => {
+                Self::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message)
+                    .hint("open a connection of its own to each host")
+            }
+            Malformed::Authority | Malformed::Host(_) => {
+                Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
+            }
+            Malformed::Refused(_) => Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_refused", message),
+        }
+    }
+}
+
+impl From<Denied> for Fault {
+    fn from(denied: Denied) -> Self {
+        let rule = denied.rule().cloned();
+        let message = denied.to_string();
+        let refused = |code| Self::refused(StatusCode::FORBIDDEN, code, message.clone());
+        let fault = match denied {
+            Denied::Host { .. } | Denied::Agent { .. } => {
+                refused("denied_by_policy").hint("the operator can add a rule for this host")
+            }
+            Denied::Rule { .. } => refused("denied_by_policy"),
+            Denied::Request { allowed, .. } => {
+                let fault = refused("denied_by_policy");
+                let message = format!("{}; it allows: {}", fault.message, allowed.join(", "));
+                Self { message, ..fault }
+            }
+            Denied::Path { .. } => refused("ambiguous_path").hint("write the path without dot segments or double slashes"),
+            Denied::Opaque { .. } => refused("denied_by_policy").hint("open a new connection"),
+            Denied::Limit { retry_after, .. } => {
+                let fault = Self::refused(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message.clone());
+                Self { retry_after: Some(retry_after), ..fault }
+            }
+        };
+        Self { rule, ..fault }
+    }
+}
+
+impl From<identity::Unknown> for Fault {
+    fn from(unknown: identity::Unknown) -> Self {
+        let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        Self::refused(status, "agent_unknown", unknown.to_string())
+            .hint("put the agent's token in the proxy URL: http://AGENT:TOKEN@HOST:PORT")
+    }
+}
+
+impl From<inject::Error> for Fault {
+    fn from(error: inject::Error) -> Self {
+        use inject::Error as E;
+        let message = error.to_string();
+        match error {
+            E::Unavailable { name, .. } => {
+                let told = format!("credential `{name}` cannot be had; the request was not sent");
+                Self::broken(StatusCode::BAD_GATEWAY, "credential_unavailable", &told, message)
+                    .hint("the operator finds the cause in the audit log")
+            }
+            E::Unfit(name) => {
+                let told = format!("credential `{name}` cannot stand where the rule puts it; the request was not sent");
+                Self::broken(StatusCode::BAD_GATEWAY, "credential_unfit", &told, message)
+            }
+            E::Plaintext(_) => Self::refused(StatusCode::FORBIDDEN, "plaintext_refused", message).hint("use https"),
+            E::Misplaced { .. } => Self::refused(StatusCode::FORBIDDEN, "placeholder_misplaced", message)
+                .hint("the value you hold is a placeholder; it works only towards its own service, in its own place"),
+            E::Body(inject::body::Error::TooLarge { .. }) => {
+                Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+            }
+            E::Body(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "body_unsearchable", message),
+            E::Collect(cause) => {
+                Self::broken(StatusCode::BAD_REQUEST, "request_body_failed", "the request body broke off", cause)
+            }
+        }
+    }
+}
+
+impl From<net::Error> for Fault {
+    fn from(error: net::Error) -> Self {
+        use net::Error as E;
+        let cause = chain(&error);
+        let gateway = |code, told: String| Self::broken(StatusCode::BAD_GATEWAY, code, &told, cause.clone());
+        let late = |told: String| Self::broken(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", &told, cause.clone());
+        match &error {
+            E::Resolve(target, _) => gateway("upstream_unresolved", format!("{} has no address", target.host)),
+            E::Guarded { target, kind, .. } => {
+                let told = format!("{} leads to {kind}, which agents may not reach", target.host);
+                let fault = Self::refused(StatusCode::FORBIDDEN, "address_refused", told);
+                Self { cause: Some(cause), ..fault }.hint("the operator can allow it in `upstream.allow_networks`")
+            }
+            E::Loop(_) => Self::refused(StatusCode::LOOP_DETECTED, "loop_detected", "that leads back to the proxy"),
+            E::Connect(target, _) => gateway("upstream_unreachable", format!("cannot connect to {target}")),
+            E::ConnectTime(target) => late(format!("no connection to {target} in time")),
+            E::Tls { target, certificate: true, .. } => {
+                gateway("upstream_certificate", format!("the certificate of {target} does not verify"))
+                    .hint("the operator finds the cause in the audit log, and can trust a private root in `upstream.roots`")
+            }
+            E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
+            E::ResponseTime(target) => late(format!("{target} sent no response in time")),
+            E::Http(target, _) => gateway("upstream_protocol", format!("{target} broke off or sent no valid HTTP")),
+            E::RequestBody(_) => {
+                Self::broken(StatusCode::BAD_REQUEST, "request_body_failed", "the request body broke off", cause)
+            }
+            E::Request(_) | E::Roots(_) => gateway("request_unsendable", "the request cannot be sent".to_owned()),
+        }
+    }
+}
+
+impl From<scrub::Unscrubbable> for Fault {
+    fn from(error: scrub::Unscrubbable) -> Self {
+        let told = "the reply cannot be searched for the credential, so it is withheld";
+        Self::broken(StatusCode::BAD_GATEWAY, error.code(), told, error)
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

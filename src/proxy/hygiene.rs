@@ -1,0 +1,122 @@
+//! What is for one hop only, and what no upstream or agent should see: removed before anything is
+//! injected, so that an agent cannot have the injected header removed by naming it in `Connection`.
+
+use http::header::{
+    ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Version};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// The fields of RFC 9110 §7.6.1 beside those that `Connection` names.
+const ONE_HOP: [HeaderName; 6] = [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE];
+
+/// Fields a `Connection` header may not take out: they say where the request goes and what it is.
+const KEPT: [&str; 4] = ["host", "content-length", "content-type", "cookie"];
+
+/// Whether an agent asks for a WebSocket over HTTP/1.1 (RFC 6455 §4.1). Any other upgrade is dropped,
+/// and the request goes on as an ordinary one.
+pub fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    version == Version::HTTP_11
+        && method == Method::GET
+        && has_token(headers, &UPGRADE, "websocket")
+        && has_token(headers, &CONNECTION, "upgrade")
+}
+
+/// Cleans a request's headers.
+pub fn request(headers: &mut HeaderMap) {
+    let trailers = has_token(headers, &TE, "trailers");
+    drop_one_hop(headers);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(PROXY_AUTHENTICATE);
+    if trailers {
+        // gRPC servers insist on it; the way out names it in `Connection` where HTTP/1.1 wants that.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Cleans a response's headers. `Alt-Svc` goes too: it would lead agents out over QUIC, past us.
+pub fn response(headers: &mut HeaderMap) {
+    drop_one_hop(headers);
+    headers.remove(PROXY_AUTHENTICATE);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(ALT_SVC);
+}
+
+/// Removes from trailers what would override the head: framing, routing, credentials (RFC 9110 §6.5.1).
+pub fn trailers(trailers: &mut HeaderMap) {
+    drop_one_hop(trailers);
+    for name in [HOST, http::header::CONTENT_LENGTH, http::header::AUTHORIZATION, PROXY_AUTHORIZATION, ALT_SVC] {
+        trailers.remove(name);
+    }
+}
+
+fn drop_one_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+            .filter(|token| !KEPT.iter().any(|kept| token.eq_ignore_ascii_case(kept)))
+            .filter_map(|token| HeaderName::try_from(token).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in &ONE_HOP {
+        headers.remove(name);
+    }
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|token| token.trim_matches([' ', '\t']))
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn what_is_for_one_hop_goes_no_further() {
+        let mut headers = map(&[
+            ("connection", "close, X-Hop , content-length"),
+            ("x-hop", "1"),
+            ("content-length", "5"),
+            ("keep-alive", "5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("te", "trailers, gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("accept", "*/*"),
+        ]);
+        request(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "5"), ("te", "trailers"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn only_a_websocket_may_upgrade() {
+        let ws = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        assert!(wants_websocket(&Method::GET, Version::HTTP_11, &map(&ws)));
+        assert!(!wants_websocket(&Method::POST, Version::HTTP_11, &map(&ws)));
+        assert!(!wants_websocket(&Method::GET, Version::HTTP_10, &map(&ws)));
+        assert!(!wants_websocket(&Method::GET, Version::HTTP_11, &map(&ws[1..])));
+    }
+}

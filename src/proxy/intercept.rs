@@ -1,0 +1,133 @@
+//! Inside a granted CONNECT: TLS ended with a leaf for the target, then each request judged by itself.
+
+use super::connection::Conn;
+use super::entry::{http1, http2};
+use super::fault::chain;
+use super::live::Proxy;
+use super::recorded::Entry;
+use crate::audit::{Mode, Outcome};
+use crate::base::ask::Scheme;
+use crate::base::host::Host;
+use crate::base::wire::Wire;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::server::Acceptor;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The content type of a TLS handshake record (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+
+enum Inside {
+    Tls,
+    Http,
+    Neither,
+}
+
+/// Serves what the agent sends through a granted CONNECT.
+pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
+    let head_time = proxy.live().config.limits.head_time;
+    let look = wire.look(1, |seen| seen.first().map(inside));
+    let Ok(Ok(Some(inside))) = tokio::time::timeout(head_time, look).await else { return };
+    match inside {
+        Inside::Tls => {
+            let shaken = tokio::time::timeout(head_time, handshake(proxy, wire, &mut conn)).await;
+            let shaken = shaken.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
+            match shaken {
+                Ok(stream) => {
+                    proxy.metrics.handshakes.inc();
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    converse(proxy, Wire::new(stream), conn, http2).await;
+                }
+                Err(error) => {
+                    proxy.metrics.handshake_failures.inc();
+                    let reason = format!("{}; does the agent trust the CA?", chain(&error));
+                    note(proxy, &conn, "agent_tls_failed", reason);
+                }
+            }
+        }
+        Inside::Http => {
+            conn.scheme = Scheme::Http;
+            conn.mode = Mode::Plain;
+            converse(proxy, wire, conn, false).await;
+        }
+        Inside::Neither => {
+            note(proxy, &conn, "not_http", "neither TLS nor HTTP was spoken where it is inspected".to_owned());
+        }
+    }
+}
+
+fn inside(first: &u8) -> Inside {
+    match first {
+        &HANDSHAKE => Inside::Tls,
+        b'A'..=b'Z' => Inside::Http,
+        _ => Inside::Neither,
+    }
+}
+
+/// Shakes hands with a leaf for the target, whatever name the agent's hello has: a hello with
+/// another name, or with none where one is due, is answered, and then each of its requests with 421.
+async fn handshake(proxy: &Proxy, wire: Wire, conn: &mut Conn) -> io::Result<TlsStream<Wire>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
+    conn.misnamed = misnamed(start.client_hello().server_name(), &conn.target.host);
+    let config = proxy.leaves.server_config(&conn.target.host).await.map_err(io::Error::other)?;
+    start.into_stream(config).await
+}
+
+/// What the hello named, unless that is the target. An address is never named (RFC 6066 §3).
+fn misnamed(named: Option<&str>, host: &Host) -> Option<String> {
+    match (named, host) {
+        (None, Host::Ip(_)) => None,
+        (None, Host::Name(_)) => Some("no host".to_owned()),
+        (Some(named), host) if Host::parse(named).as_ref() == Ok(host) => None,
+        (Some(named), _) => Some(named.chars().take(253).collect()),
+    }
+}
+
+/// One record for a connection that came to nothing.
+fn note(proxy: &Proxy, conn: &Conn, code: &'static str, reason: String) {
+    let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+    conn.describe(&mut entry.record);
+    let live = proxy.live();
+    entry.record.agent = conn.agent(&live).ok().and_then(|agent| live.agent_name(agent));
+    entry.failed(Outcome::Failed, code, Some(reason));
+}
+
+async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, is_http2: bool) {
+    let conn = Arc::new(conn);
+    let service = service_fn(|request| {
+        let (proxy, conn) = (Arc::clone(proxy), Arc::clone(&conn));
+        async move {
+            let entry = Entry::begin(&proxy.log, &proxy.metrics);
+            Ok::<_, Infallible>(proxy.answer(&conn, request, entry).await)
+        }
+    });
+    let head_time = proxy.live().config.limits.head_time;
+    let ended = if is_http2 {
+        let connection = http2(proxy).serve_connection(TokioIo::new(wire), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = proxy.tasks.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    } else {
+        let connection = http1(head_time, proxy).serve_connection(TokioIo::new(wire), service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = proxy.tasks.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("intercepted connection to {}: {}", conn.target, chain(&error));
+    }
+}

@@ -1,0 +1,84 @@
+//! What one configuration is made into, and the swap to the next on reload.
+
+use crate::audit::Log;
+use crate::base::ids::AgentId;
+use crate::base::tasks::Tasks;
+use crate::ca::leaves::Leaves;
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::inject::{Injector, StandIns};
+use crate::metrics::{Metrics, RuleMetrics};
+use crate::net::Upstream;
+use crate::policy::Policy;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// One configuration, ready for use. Replaced whole or not at all.
+#[derive(Debug)]
+pub struct Live {
+    /// Counts up with every reload.
+    pub generation: u64,
+    /// The configuration itself.
+    pub config: Arc<Config>,
+    /// Who may ask.
+    pub identity: Identity,
+    /// What they may ask for.
+    pub policy: Policy,
+    /// What is added.
+    pub injector: Injector,
+    /// What agents hold instead.
+    pub stand_ins: Arc<StandIns>,
+    /// The way out.
+    pub upstream: Arc<Upstream>,
+    /// Counters, by rule.
+    pub rules: Vec<Arc<RuleMetrics>>,
+}
+
+/// The data path. One for the whole program, shared by every connection.
+#[derive(Debug)]
+pub struct Proxy {
+    live: ArcSwap<Live>,
+    generation: watch::Sender<u64>,
+    /// Certificates for the agents' side.
+    pub leaves: Arc<Leaves>,
+    /// Where records go.
+    pub log: Arc<Log>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The tasks that serve agents.
+    pub tasks: Tasks,
+}
+
+impl Proxy {
+    /// Puts the parts together.
+    pub fn new(live: Live, leaves: Arc<Leaves>, log: Arc<Log>, metrics: Arc<Metrics>, tasks: Tasks) -> Self {
+        let generation = watch::Sender::new(live.generation);
+        Self { live: ArcSwap::from_pointee(live), generation, leaves, log, metrics, tasks }
+    }
+
+    /// The configuration in force now.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts another configuration in force: the next request is judged by it, and open tunnels
+    /// look whether they may stand.
+    pub fn replace(&self, live: Live) {
+        let generation = live.generation;
+        self.live.store(Arc::new(live));
+        self.generation.send_replace(generation);
+    }
+
+    /// Tells when another configuration came into force.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}
+
+impl Live {
+    /// The agent's name.
+    pub fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
+        self.config.agent(id).map(|agent| Arc::clone(&agent.name))
+    }
+}

@@ -1,0 +1,209 @@
+//! A reply's body, which carries the record: when it ends, however it ends, one line is written.
+
+use super::hygiene;
+use crate::audit::{Log, Outcome, Record};
+use crate::base::body::{Body, BoxError};
+use crate::metrics::{Active, Metrics, RuleMetrics};
+use crate::net::Lease;
+use crate::scrub::Unscrubbable;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::time::Sleep;
+
+/// One exchange's record, written when this is dropped.
+#[derive(Debug)]
+pub struct Entry {
+    /// What will be written.
+    pub record: Box<Record>,
+    /// When the exchange began.
+    pub start: Instant,
+    /// Body bytes from the agent so far.
+    pub bytes_in: Arc<AtomicU64>,
+    /// Traces removed from the reply so far.
+    pub scrubbed: Arc<AtomicU64>,
+    /// The counters of the rule that decided.
+    pub rule: Option<Arc<RuleMetrics>>,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    discarded: bool,
+    _active: Active,
+}
+
+impl Entry {
+    /// Begins an exchange.
+    pub fn begin(log: &Arc<Log>, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            record: Box::new(Record::begin(super::connection::request_id())),
+            start: Instant::now(),
+            bytes_in: Arc::default(),
+            scrubbed: Arc::default(),
+            rule: None,
+            log: Arc::clone(log),
+            metrics: Arc::clone(metrics),
+            discarded: false,
+            _active: metrics.exchanging(),
+        }
+    }
+
+    /// Notes how it failed. The first failure stands.
+    pub fn failed(&mut self, outcome: Outcome, code: &'static str, reason: Option<String>) {
+        if self.record.outcome == Outcome::Ok {
+            self.record.outcome = outcome;
+            self.record.code = code;
+            self.record.reason = reason.map(Into::into);
+        }
+    }
+
+    /// Writes nothing: a CONNECT that only opens the way for exchanges of their own is none itself.
+    pub fn discard(mut self) {
+        self.discarded = true;
+    }
+
+    fn count(&self) {
+        let record = &self.record;
+        match record.outcome {
+            Outcome::Ok => {}
+            Outcome::Denied => self.metrics.denied(record.code),
+            Outcome::Failed => self.metrics.failed(record.code),
+        }
+        self.metrics.total.observe(self.start.elapsed().as_secs_f64());
+        let Some(rule) = &self.rule else { return };
+        match record.outcome {
+            Outcome::Ok => rule.ok.inc(),
+            Outcome::Denied => rule.denied.inc(),
+            Outcome::Failed => rule.failed.inc(),
+        }
+        rule.bytes_in.inc_by(record.bytes_in);
+        rule.bytes_out.inc_by(record.bytes_out);
+        rule.scrubbed.inc_by(record.scrubbed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.discarded {
+            return;
+        }
+        self.record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        self.record.scrubbed = self.scrubbed.load(Ordering::Relaxed);
+        self.record.durations.total = Some(self.start.elapsed());
+        self.count();
+        let record = std::mem::replace(&mut *self.record, Record::begin(""));
+        self.log.write(record);
+    }
+}
+
+/// A reply's body with its record, its connection's lease and its limits.
+#[derive(Debug)]
+pub struct Recorded {
+    body: Body,
+    entry: Entry,
+    lease: Option<Lease>,
+    cap: u64,
+    deadline: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+/// Why a reply was cut.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// More bytes than the rule allows.
+    #[error("the response is larger than the rule allows")]
+    TooLarge,
+    /// More time than the rule allows.
+    #[error("the exchange took longer than the rule allows")]
+    TooLong,
+}
+
+impl Recorded {
+    /// A reply of our own, or an upstream's with its `lease`.
+    pub fn new(body: Body, entry: Entry, lease: Option<Lease>) -> Self {
+        Self { body, entry, lease, cap: u64::MAX, deadline: None, ended: false }
+    }
+
+    /// Cuts the reply after so many bytes.
+    pub fn cap(mut self, cap: Option<u64>) -> Self {
+        self.cap = cap.unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Cuts the reply at this time.
+    pub fn deadline(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        self
+    }
+
+    fn finish(&mut self) {
+        self.ended = true;
+        if let Some(mut lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+
+    fn cut(&mut self, code: &'static str, why: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.ended = true;
+        self.lease = None;
+        self.entry.failed(Outcome::Failed, code, Some(super::fault::chain(&*why)));
+        Poll::Ready(Some(Err(why)))
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return this.cut("exchange_timeout", Cut::TooLong.into());
+        }
+        match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            None => {
+                this.finish();
+                Poll::Ready(None)
+            }
+            Some(Err(why)) => {
+                let code = why.downcast_ref().map_or("upstream_broke_off", Unscrubbable::code);
+                this.cut(code, why)
+            }
+            Some(Ok(mut frame)) => {
+                if let Some(bytes) = frame.data_ref() {
+                    this.entry.record.bytes_out += bytes.len() as u64;
+                    if this.entry.record.bytes_out > this.cap {
+                        return this.cut("response_too_large", Cut::TooLarge.into());
+                    }
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    hygiene::trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // hyper does not ask for the end of a body whose length it knows, nor for the body of a HEAD.
+        if !self.ended && http_body::Body::is_end_stream(&self.body) {
+            self.finish();
+        }
+        if !self.ended {
+            self.entry.failed(Outcome::Failed, "agent_gone", Some("the agent closed before the end".to_owned()));
+        }
+    }
+}
