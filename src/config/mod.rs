@@ -1,6 +1,24 @@
 //! YAML as written → checked model, every mistake with its line and column. Holds references to
 //! secrets, never a value, so a config may be printed, diffed and shown.
+//!
+//! The way is `tree` (YAML with places) → `raw` (as written) → `check` (as meant) → [`model`].
 
+mod check;
+mod leaf;
+mod load;
+mod looks;
+pub mod mistakes;
 pub mod model;
+pub mod place;
+pub mod places;
+pub mod presets;
+mod raw;
+mod read;
+#[cfg(test)]
+mod tests;
+mod tree;
 
+pub use load::Loaded;
+pub use mistakes::{Mistake, Mistakes};
 pub use model::Config;
+pub use places::{data_dir, find};

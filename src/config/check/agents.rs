@@ -1,0 +1,104 @@
+//! Agents and what proves them.
+
+use super::scope::{Scope, name_is_fit};
+use super::upstream::networks;
+use crate::config::leaf::{Named, Text};
+use crate::config::model::{AgentSpec, Proof};
+use crate::config::raw::RawAgent;
+use crate::config::read::Findings;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The one agent there is when none is configured.
+const DEFAULT: &str = "default";
+
+/// Makes the names known before anything refers to them.
+pub(super) fn names(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Findings<'_>) {
+    for (name, _) in &raw.0 {
+        name_is_fit(name, "an agent", found);
+        scope.agents.add(name);
+    }
+    if raw.0.is_empty() {
+        scope.agents.add(DEFAULT);
+    }
+}
+
+/// Checks every agent; no two may have the same proof, or an ask could be either's.
+pub(super) fn check(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<AgentSpec>> {
+    if raw.0.is_empty() {
+        return Some(vec![AgentSpec {
+            name: DEFAULT.into(),
+            proofs: Vec::new(),
+        }]);
+    }
+    let mut owners: HashMap<String, Arc<str>> = HashMap::new();
+    let mut agents = Vec::new();
+    for (name, agent) in &raw.0 {
+        let Some(proofs) = agent.as_ref().and_then(|a| proofs(name, a, scope, found)) else {
+            continue;
+        };
+        for proof in &proofs {
+            let owner = owners
+                .entry(format!("{proof:?}"))
+                .or_insert_with(|| name.as_str().into());
+            if **owner != *name.value {
+                found
+                    .error(
+                        name.at,
+                        format!("agents `{owner}` and `{}` show the same proof", name.value),
+                    )
+                    .hint("give each agent a proof of its own");
+            }
+        }
+        agents.push(AgentSpec {
+            name: name.as_str().into(),
+            proofs,
+        });
+    }
+    (agents.len() == raw.0.len()).then_some(agents)
+}
+
+fn proofs(name: &Text, raw: &RawAgent, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Proof>> {
+    let mut proofs = Vec::new();
+    let mut fit = !raw.bad;
+    if let Some(token) = &raw.token {
+        match scope.secret(token, found) {
+            Some(id) => proofs.push(Proof::Token(id)),
+            None => fit = false,
+        }
+    }
+    if let Some(hash) = &raw.token_sha256 {
+        match sha256(hash) {
+            Some(hash) => proofs.push(Proof::TokenHash(hash)),
+            None => {
+                found
+                    .error(hash.at, "expected 64 hexadecimal digits")
+                    .hint("`printf %s TOKEN | sha256sum` prints them");
+                fit = false;
+            }
+        }
+    }
+    proofs.extend(raw.peer_uid.as_ref().map(|uid| Proof::PeerUid(uid.value)));
+    match networks(raw.address.as_ref(), found) {
+        Some(networks) => proofs.extend(networks.into_iter().map(Proof::Address)),
+        None => fit = false,
+    }
+    if proofs.is_empty() && fit {
+        found
+            .error(name.at, format!("nothing proves that an agent is `{}`", name.value))
+            .hint("add `token`, `token_sha256`, `peer_uid` or `address`");
+        fit = false;
+    }
+    fit.then_some(proofs)
+}
+
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}

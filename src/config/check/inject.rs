@@ -1,0 +1,217 @@
+//! Injections: one credential each, and no two in one place.
+
+use super::scope::Scope;
+use super::slots::{header, query, slot};
+use crate::base::ids::SecretId;
+use crate::base::template::{BadTemplate, Template};
+use crate::config::leaf::{At, Many, Text};
+use crate::config::looks::looks_secret;
+use crate::config::model::{Inject, Place as Slot};
+use crate::config::raw::{RawBasic, RawInject};
+use crate::config::read::Findings;
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Checks a rule's injections.
+pub(super) fn all(many: &At<Many<RawInject>>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Inject>> {
+    let mut taken: HashMap<String, Vec<Option<SecretId>>> = HashMap::new();
+    let mut injected = Vec::new();
+    for raw in &many.0 {
+        let Some(inject) = one(raw, scope, found) else { continue };
+        for (place, shared_by) in written_places(&inject) {
+            let there = taken.entry(place.clone()).or_default();
+            if there
+                .iter()
+                .any(|other| shared_by.is_none() || other.is_none() || *other == shared_by)
+            {
+                found
+                    .error(raw.at, format!("two injections into {place} on one rule"))
+                    .hint("keep one of them");
+            }
+            there.push(shared_by);
+        }
+        injected.push(inject);
+    }
+    (injected.len() == many.0.len()).then_some(injected)
+}
+
+fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
+    strays(raw, found);
+    match (&raw.bearer, &raw.basic, &raw.header, &raw.query, &raw.placeholder) {
+        (Some(secret), None, None, None, None) => injected(secret, scope, found).map(Inject::Bearer),
+        (None, Some(raw), None, None, None) => basic(raw, scope, found),
+        (None, None, Some(name), None, None) => {
+            let (name, value) = (header(name, name, found), value(raw, name, scope, found));
+            Some(Inject::Header {
+                name: name?,
+                value: value?,
+            })
+        }
+        (None, None, None, Some(name), None) => {
+            let (name, value) = (query(name, name, found), value(raw, name, scope, found));
+            Some(Inject::Query {
+                name: name?,
+                value: value?,
+            })
+        }
+        (None, None, None, None, Some(secret)) => placeholder(raw, secret, scope, found),
+        _ if raw.bad => None,
+        (None, None, None, None, None) => {
+            found
+                .error(raw.at, "nothing says what to inject")
+                .hint("add one of `bearer`, `basic`, `header`, `query` and `placeholder`");
+            None
+        }
+        _ => {
+            found
+                .error(raw.at, "one injection puts one credential in one place")
+                .hint("begin another item with `- ` for the other");
+            None
+        }
+    }
+}
+
+/// `value` and `in` where they mean nothing.
+fn strays(raw: &RawInject, found: &mut Findings<'_>) {
+    if raw.bad {
+        return;
+    }
+    if let Some(value) = raw
+        .value
+        .as_ref()
+        .filter(|_| raw.header.is_none() && raw.query.is_none())
+    {
+        found
+            .error(value.at, "`value` goes with `header` or `query`")
+            .hint("take it out");
+    }
+    if let Some(places) = raw.places.as_ref().filter(|_| raw.placeholder.is_none()) {
+        found
+            .error(places.at, "`in` goes with `placeholder`")
+            .hint("take it out");
+    }
+}
+
+fn injected(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<SecretId> {
+    let id = scope.secret(name, found)?;
+    scope.injected.insert(id);
+    Some(id)
+}
+
+fn basic(raw: &RawBasic, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
+    let mut fit = true;
+    // RFC 7617 §2: the first colon ends the user name.
+    if raw.user.contains(':') || raw.user.chars().any(char::is_control) {
+        found
+            .error(raw.user.at, "a user name holds no colon and no control character")
+            .hint("the password goes under `password`, as a secret's name");
+        fit = false;
+    } else if looks_secret(&raw.user) {
+        literal(&raw.user, found);
+        fit = false;
+    }
+    let password = injected(&raw.password, scope, found)?;
+    fit.then(|| Inject::Basic {
+        user: raw.user.value.clone(),
+        password,
+    })
+}
+
+fn placeholder(raw: &RawInject, secret: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
+    let id = injected(secret, scope, found);
+    let Some(written) = raw.places.as_ref().filter(|p| !p.0.is_empty()) else {
+        if !raw.bad {
+            found
+                .error(raw.at, "`placeholder` needs `in`: where it may stand")
+                .hint("add `in: [\"header:authorization\"]`");
+        }
+        return None;
+    };
+    let places: Vec<Slot> = written.0.iter().filter_map(|text| slot(text, found)).collect();
+    let fit = places.len() == written.0.len();
+    let secret = id?;
+    fit.then_some(Inject::Placeholder { secret, places })
+}
+
+fn value(raw: &RawInject, name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Template> {
+    let Some(text) = &raw.value else {
+        if !raw.bad {
+            found
+                .error(name.at, format!("nothing says what goes into `{}`", name.value))
+                .hint("add `value: \"${SECRET}\"`");
+        }
+        return None;
+    };
+    if looks_secret(text) {
+        literal(text, found);
+        return None;
+    }
+    if text.is_empty() || text.chars().any(char::is_control) {
+        found
+            .error(text.at, "expected one line of text")
+            .hint("write it like `value: \"${SECRET}\"`");
+        return None;
+    }
+    template(text, scope, found)
+}
+
+/// A credential written out: it would be in every copy of the file, so it is refused.
+fn literal(text: &Text, found: &mut Findings<'_>) {
+    found
+        .error(
+            text.at,
+            "this looks like a credential, and none is ever written in the config",
+        )
+        .hint("move it to the environment, a file or the store, name it under `secrets`, and write `${NAME}` here");
+}
+
+fn template(text: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Template> {
+    let cell = RefCell::new(scope);
+    let parsed = Template::parse(text, |name| cell.borrow_mut().find_secret(name));
+    let scope = cell.into_inner();
+    match parsed {
+        Ok(template) => {
+            scope.injected.extend(template.secrets());
+            Some(template)
+        }
+        Err(BadTemplate::Unknown(name)) => {
+            let place = text
+                .at
+                .narrowed(found.text, &format!("${{{name}}}"))
+                .narrowed(found.text, &name);
+            scope.unknown_secret(place, &name, found);
+            None
+        }
+        Err(why @ BadTemplate::Open) => {
+            let place = text.at.narrowed(found.text, "${");
+            found
+                .error(place, why.to_string())
+                .hint("write `${NAME}`, or `$$` for a dollar sign");
+            None
+        }
+    }
+}
+
+/// What an injection writes to, in words. A placeholder's place may be shared, but not by the same
+/// secret again: the header that carries a user name may carry a password too.
+fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
+    let header = |name: &HeaderName| format!("header `{name}`");
+    let query = |name: &String| format!("query parameter `{name}`");
+    match inject {
+        Inject::Bearer(_) | Inject::Basic { .. } => vec![(header(&AUTHORIZATION), None)],
+        Inject::Header { name, .. } => vec![(header(name), None)],
+        Inject::Query { name, .. } => vec![(query(name), None)],
+        Inject::Placeholder { secret, places } => {
+            let words = places.iter().map(|place| match place {
+                Slot::Header(name) => header(name),
+                Slot::Query(name) => query(name),
+                Slot::Path => "the path".to_owned(),
+                Slot::Body(pointer) => format!("body field `{pointer}`"),
+                Slot::WebSocket => "WebSocket messages".to_owned(),
+            });
+            words.map(|place| (place, Some(*secret))).collect()
+        }
+    }
+}

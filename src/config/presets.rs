@@ -1,0 +1,200 @@
+//! Ready rules for well-known services, one file each in `config/presets`.
+
+use super::check;
+use super::leaf::{Many, Text};
+use super::mistakes::Mistakes;
+use super::model::{Config, SecretSpec, Source};
+use super::raw::RawRule;
+use super::read::{Findings, Read, section};
+use super::tree;
+use crate::base::glob::HostPattern;
+use std::path::Path;
+use std::sync::LazyLock;
+
+section! {
+    /// A preset as its file says it.
+    RawPreset, "a preset", {
+        /// What the service is.
+        "description" description: Text,
+        /// The variables that carry its credential; the usual one first.
+        "env" env: Many<Text>,
+        /// Its rules. The name of one is a suffix; whatever secret they name is the preset's own.
+        "rules" rules: Vec<RawRule>,
+    }
+}
+
+/// A ready rule, or a few that belong together, with one credential.
+#[derive(Debug)]
+pub struct Preset {
+    /// Its name, and that of its secret.
+    pub name: &'static str,
+    /// What the service is.
+    pub description: String,
+    /// The variables that carry its credential; the usual one first.
+    pub env: Vec<String>,
+    rules: Vec<RawRule>,
+}
+
+/// A preset whose credential the caller's environment holds.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The preset.
+    pub preset: &'static Preset,
+    /// The variables that are set; the value is taken from the first, and the agent gets the
+    /// placeholder in all.
+    pub variables: Vec<String>,
+}
+
+impl Preset {
+    /// Its rules, each with the suffix of its name.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &RawRule)> {
+        self.rules
+            .iter()
+            .map(|r| (r.name.as_ref().map_or("", |n| n.as_str()), r))
+    }
+
+    /// Its secret, from the first of `variables`.
+    pub(super) fn spec(&self, variables: &[String]) -> SecretSpec {
+        SecretSpec {
+            name: self.name.into(),
+            source: Source::Env(variables.first().cloned().unwrap_or_default()),
+            placeholder: None,
+            agent_env: variables.to_vec(),
+        }
+    }
+}
+
+/// Every preset, in the order in which their rules are tried.
+pub fn all() -> &'static [Preset] {
+    static ALL: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+        let read = FILES.iter().filter_map(|(name, text)| read(name, text).ok());
+        read.collect()
+    });
+    &ALL
+}
+
+/// The preset of that name.
+pub fn find(name: &str) -> Option<&'static Preset> {
+    all().iter().find(|p| p.name == name)
+}
+
+/// The presets of whose variables at least one is set.
+pub fn for_environment(is_set: impl Fn(&str) -> bool) -> Vec<Chosen> {
+    let chosen = all().iter().map(|preset| Chosen {
+        preset,
+        variables: preset.env.iter().filter(|v| is_set(v)).cloned().collect(),
+    });
+    chosen.filter(|c| !c.variables.is_empty()).collect()
+}
+
+impl Config {
+    /// The config of a run without a file: the chosen presets, and hosts that may be reached
+    /// without a credential. Whatever else is denied.
+    ///
+    /// # Errors
+    /// When the user has no home to keep the CA in.
+    pub fn from_presets(chosen: &[Chosen], allow_hosts: &[HostPattern]) -> Result<Self, Mistakes> {
+        let mut found = Findings::new("");
+        check::of_presets(chosen, allow_hosts, &mut found)
+            .ok_or_else(|| Mistakes::errors(found.errors, Path::new("presets"), ""))
+    }
+}
+
+fn read(name: &'static str, text: &str) -> Result<Preset, Mistakes> {
+    let origin = Path::new(name);
+    let tree = tree::read(text).map_err(|m| Mistakes::errors(vec![m], origin, text))?;
+    let mut found = Findings::new(text);
+    let raw = RawPreset::read(&tree, &mut found);
+    match raw {
+        Some(raw) if found.errors.is_empty() => Ok(Preset {
+            name,
+            description: raw.description.value,
+            env: raw.env.0.into_iter().map(|v| v.value).collect(),
+            rules: raw.rules,
+        }),
+        _ => Err(Mistakes::errors(found.errors, origin, text)),
+    }
+}
+
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../config/presets/", $name, ".yaml"))),)*]
+    };
+}
+
+/// In alphabetical order, but for presets that share a host: there the first wins.
+const FILES: &[(&str, &str)] = files! {
+    "airtable" "anthropic" "anthropic-oauth" "anthropic-token" "asana" "brave-search" "cerebras" "cloudflare"
+    "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
+    "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "openai" "openrouter" "perplexity"
+    "replicate" "resend" "sendgrid" "sentry" "slack" "stripe" "supabase" "tavily" "telegram" "together"
+    "twilio" "vercel" "voyage" "xai"
+};
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used)]
+    use super::*;
+    use crate::base::host::Target;
+    use crate::config::model::{Action, CaSource};
+
+    #[test]
+    fn every_preset_file_is_in_the_table_and_without_mistake() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/presets");
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let (name, text) = FILES
+                .iter()
+                .find(|(n, _)| *n == name)
+                .expect("a preset that is not in the table");
+            read(name, text).map_err(|m| m.render(false)).unwrap();
+        }
+        assert_eq!(all().len(), FILES.len());
+    }
+
+    #[test]
+    fn every_preset_expands_to_rules_that_inject_its_one_secret() {
+        for preset in all() {
+            let text = format!(
+                "ca: {{ memory: true }}\naudit: none\nrules: [{{ preset: {} }}]",
+                preset.name
+            );
+            let loaded = Config::parse(&text, Path::new("keyferry.yaml"))
+                .map_err(|m| m.render(false))
+                .unwrap();
+            assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+            assert_eq!(loaded.config.secrets.len(), 1);
+            assert_eq!(&*loaded.config.secrets[0].name, preset.name);
+            let injects = |rule: &crate::config::model::Rule| matches!(&rule.action, Action::Intercept { inject, plaintext: false } if !inject.is_empty());
+            assert!(
+                loaded.config.rules.iter().any(injects),
+                "{} injects nothing",
+                preset.name
+            );
+        }
+    }
+
+    #[test]
+    fn only_presets_whose_variable_is_set_are_chosen() {
+        let chosen = for_environment(|v| ["GH_TOKEN", "GITHUB_TOKEN", "OPENAI_API_KEY"].contains(&v));
+        let names: Vec<_> = chosen.iter().map(|c| (c.preset.name, c.variables.join(","))).collect();
+        let github = ("github", "GITHUB_TOKEN,GH_TOKEN".to_owned());
+        assert_eq!(names, [github, ("openai", "OPENAI_API_KEY".to_owned())]);
+    }
+
+    #[test]
+    fn a_run_without_a_config_reaches_its_presets_and_allowed_hosts_only() {
+        let chosen = for_environment(|v| v == "OPENAI_API_KEY");
+        let allow = [HostPattern::parse("docs.example.com").unwrap()];
+        let config = Config::from_presets(&chosen, &allow).unwrap();
+        assert!(matches!(config.ca, CaSource::Dir(_)));
+        let reached = |host: &str| {
+            let target = Target::parse(host, Some(443)).unwrap();
+            config.rules.iter().any(|r| r.hosts.iter().any(|h| h.matches(&target)))
+        };
+        assert!(reached("api.openai.com") && reached("docs.example.com"));
+        assert!(!reached("api.github.com"));
+        assert_eq!(config.secrets[0].agent_env, ["OPENAI_API_KEY"]);
+    }
+}

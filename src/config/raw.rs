@@ -1,0 +1,358 @@
+//! The configuration as written. It can say nonsense; [`super::model`] cannot. The doc comments are
+//! the descriptions in the JSON schema and in the reference.
+
+use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
+use super::read::{Findings, Read, section};
+use super::tree::{Node, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+
+section! {
+    /// What Keyferry lets an agent reach, and which credential it adds on the way.
+    RawConfig, "the configuration", {
+        /// Where agents connect. Absent: `127.0.0.1:8080`.
+        "listen" listen: Option<Many<RawListen>>,
+        /// The operator's own listener: metrics, health, status. Absent: none.
+        "admin" admin: Option<RawAdmin>,
+        /// Where the CA that signs intercepted hosts' certificates comes from.
+        "ca" ca: Option<RawCa>,
+        /// The way out: whom to trust, where to dial.
+        "upstream" upstream: Option<RawUpstream>,
+        /// Where each credential lives, by a name of your choosing. Never the credential itself.
+        "secrets" secrets: Named<RawSecret>,
+        /// Who may ask, by name. Absent: one agent, `default`, that needs to show nothing.
+        "agents" agents: Named<RawAgent>,
+        /// What is allowed. The first rule that matches decides; what no rule matches is denied.
+        "rules" rules: Option<Vec<RawRule>>,
+        /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
+        "audit" audit: Option<RawAudit>,
+        /// Caps and deadlines of the whole program.
+        "limits" limits: Option<RawLimits>,
+    }
+}
+
+section! {
+    /// One socket agents connect to.
+    ListenMap, "a listener", {
+        /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/keyferry/proxy.sock`. Port 0 lets the kernel choose.
+        "bind" bind: Text,
+        /// What is spoken there: `proxy` (HTTP proxying: CONNECT and absolute-form).
+        "speak" speak: Option<Text>,
+        /// Whether the socket itself is TLS, which makes it an HTTPS proxy.
+        "tls" tls: Option<At<bool>>,
+        /// Permission bits of a unix socket, in octal: `"0660"`.
+        "mode" mode: Option<Text>,
+    }
+}
+
+section! {
+    /// The operator's listener.
+    AdminMap, "`admin`", {
+        /// `127.0.0.1:9090` or `unix:/run/keyferry/admin.sock`.
+        "bind" bind: Text,
+        /// The secret that a caller shows as a bearer token. Needed unless the address is loopback or a unix socket.
+        "token" token: Option<Text>,
+    }
+}
+
+section! {
+    /// The certificate authority: one of `dir`, `memory`, or `certificate` with `key`.
+    #[schemars(extend("oneOf" = [{"required": ["dir"]}, {"required": ["memory"]}, {"required": ["certificate", "key"]}]))]
+    RawCa, "`ca`", {
+        /// A directory: the CA is made on first use and kept there.
+        "dir" dir: Option<Text>,
+        /// `true`: the CA is made at start and its key never written.
+        "memory" memory: Option<At<bool>>,
+        /// Your own CA: a PEM file, the issuing certificate first, then its chain.
+        "certificate" certificate: Option<Text>,
+        /// The private key of that certificate, PEM.
+        "key" key: Option<Text>,
+    }
+}
+
+section! {
+    /// The way out.
+    RawUpstream, "`upstream`", {
+        /// Whom to trust: `system` and PEM files. Absent: `system`.
+        "roots" roots: Option<Many<Text>>,
+        /// Fixed answers for names, as `HOST: ADDRESS` or `HOST: ADDRESS:PORT`.
+        "resolve" resolve: Named<Text>,
+        /// Private, loopback or link-local networks that may be reached all the same, such as `127.0.0.0/8`.
+        "allow_networks" allow_networks: Option<Many<Text>>,
+    }
+}
+
+section! {
+    /// Where one credential lives: exactly one of `env`, `file`, `exec` and `store`.
+    #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]}]))]
+    SecretMap, "a secret", {
+        /// An environment variable of Keyferry's own, read at start.
+        "env" env: Option<Text>,
+        /// A file, read at start and again when it changes.
+        "file" file: Option<Text>,
+        /// A program and its arguments; what it prints is the credential. No shell.
+        "exec" exec: Option<At<Vec<Text>>>,
+        /// With `exec`: how long a value is good for. Absent: as long as Keyferry runs.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// With `exec`: how long the program may take. Absent: `10s`.
+        "timeout" timeout: Option<At<Lasting>>,
+        /// An entry of Keyferry's own encrypted file, as `keyferry secret set` names it.
+        "store" store: Option<Text>,
+        /// What the agent holds instead. Absent: made up in the same shape as the credential.
+        "placeholder" placeholder: Option<Text>,
+        /// The environment variables in which `keyferry run` hands the placeholder to the agent.
+        "agent_env" agent_env: Option<Many<Text>>,
+    }
+}
+
+section! {
+    /// What proves that an agent is the one; any one of these suffices.
+    #[schemars(extend("minProperties" = 1))]
+    RawAgent, "an agent", {
+        /// The secret it shows as the password in `Proxy-Authorization`, or as a bearer token.
+        "token" token: Option<Text>,
+        /// The SHA-256 of such a token, as 64 hexadecimal digits.
+        "token_sha256" token_sha256: Option<Text>,
+        /// The user id of the process on the other side of a unix socket.
+        "peer_uid" peer_uid: Option<At<u32>>,
+        /// The address or network it connects from, such as `10.1.0.0/16`.
+        "address" address: Option<Many<Text>>,
+    }
+}
+
+section! {
+    /// One rule: which requests it speaks of, and what happens to them.
+    RawRule, "a rule", {
+        /// What logs and denials call it. Absent: the preset's name, or `rule N`.
+        "name" name: Option<Text>,
+        /// A ready rule for a well-known service, by name.
+        "preset" preset: Option<Text>,
+        /// With `preset`: which of your secrets to use. Absent: the one named like the preset, or its usual variable.
+        "secret" secret: Option<Text>,
+        /// The hosts, by name or by pattern (`*.example.com`), with a port unless it is 443 or 80.
+        "host" host: Option<At<Many<Text>>>,
+        /// The agents it speaks of. Absent: all.
+        "agents" agents: Option<At<Many<Text>>>,
+        /// Which methods and paths, such as `GET /v1/models/**`. Absent: all.
+        "allow" allow: Option<At<Many<Text>>>,
+        /// The credentials to add; several may stand together.
+        "inject" inject: Option<At<Many<RawInject>>>,
+        /// `true`: pass the bytes on unread. Nothing can be injected then.
+        "tunnel" tunnel: Option<At<bool>>,
+        /// `true`, or the reason, which the agent is told.
+        "deny" deny: Option<At<RawDeny>>,
+        /// `true`: credentials may go over plain HTTP on this rule.
+        "plaintext" plaintext: Option<At<bool>>,
+        /// Caps for this rule, counted for each agent by itself.
+        "limits" limits: Option<RawRuleLimits>,
+    }
+}
+
+section! {
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query` and `placeholder`.
+    #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header", "value"]},
+        {"required": ["query", "value"]}, {"required": ["placeholder", "in"]}]))]
+    RawInject, "an injection", {
+        /// A secret's name: `Authorization: Bearer …`.
+        "bearer" bearer: Option<Text>,
+        /// `Authorization: Basic …`.
+        "basic" basic: Option<RawBasic>,
+        /// A header's name; `value` says what it holds.
+        "header" header: Option<Text>,
+        /// A query parameter's name; `value` says what it holds.
+        "query" query: Option<Text>,
+        /// With `header` or `query`: a text in which `${name}` stands for a secret and `$$` for a dollar sign.
+        "value" value: Option<Text>,
+        /// A secret's name: what the agent holds instead of it is swapped for it, in the places of `in`.
+        "placeholder" placeholder: Option<Text>,
+        /// With `placeholder`: `header:NAME`, `query:NAME`, `path`, `body:/POINTER` or `websocket`.
+        "in" places: Option<At<Many<Text>>>,
+    }
+}
+
+section! {
+    /// A user name and the secret that is its password.
+    RawBasic, "`basic`", {
+        /// The user name; no colon in it.
+        "user" user: Text,
+        /// The secret's name.
+        "password" password: Text,
+    }
+}
+
+section! {
+    /// Caps for one rule.
+    RawRuleLimits, "`limits` of a rule", {
+        /// Requests per time: `60/min`, `5/s`, `100/10s`.
+        "rate" rate: Option<Text>,
+        /// Requests at one time.
+        "concurrent" concurrent: Option<At<u32>>,
+        /// Bytes in a request body.
+        "request_body" request_body: Option<At<Bytes>>,
+        /// Bytes in a response body.
+        "response_body" response_body: Option<At<Bytes>>,
+        /// From the request's head to the end of the response.
+        "time" time: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A file of audit records, one JSON object a line.
+    AuditMap, "`audit`", {
+        /// Where.
+        "file" file: Text,
+        /// The size at which it is turned over. Absent: `100MiB`.
+        "rotate" rotate: Option<At<Bytes>>,
+        /// How many old ones are kept. Absent: 5.
+        "keep" keep: Option<At<u32>>,
+        /// When records cannot be written: `count` what is lost and say so, or `refuse` new exchanges. Absent: `count`.
+        "when_full" when_full: Option<Text>,
+    }
+}
+
+section! {
+    /// Caps and deadlines of the whole program.
+    RawLimits, "`limits`", {
+        /// Connections from agents at one time. Absent: 10000.
+        "connections" connections: Option<At<u32>>,
+        /// Bytes in a request head. Absent: `256KiB`.
+        "head_bytes" head_bytes: Option<At<Bytes>>,
+        /// Streams on one HTTP/2 connection. Absent: 256.
+        "streams" streams: Option<At<u32>>,
+        /// From accept to a whole request head, and likewise for a TLS handshake. Absent: `30s`.
+        "head_time" head_time: Option<At<Lasting>>,
+        /// Without a byte on an idle kept-alive connection. Absent: `5m`.
+        "idle_time" idle_time: Option<At<Lasting>>,
+        /// To resolve, connect and handshake with an upstream. Absent: `30s`.
+        "connect_time" connect_time: Option<At<Lasting>>,
+        /// Between a request's end and the response's head. Absent: `10m`.
+        "response_time" response_time: Option<At<Lasting>>,
+        /// For exchanges to finish once asked to stop. Absent: `30s`.
+        "drain_time" drain_time: Option<At<Lasting>>,
+        /// Leaf certificates kept. Absent: 1000.
+        "leaves" leaves: Option<At<u32>>,
+    }
+}
+
+/// A listener as a map, or its address alone.
+#[derive(Debug, Clone)]
+pub(super) struct RawListen(pub(super) ListenMap);
+
+impl Read for RawListen {
+    fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
+        if matches!(node.value, Value::Map(_)) {
+            return ListenMap::read(node, found).map(Self);
+        }
+        let bind = Text::read(node, found)?;
+        Some(Self(ListenMap {
+            at: bind.at,
+            bad: false,
+            bind,
+            speak: None,
+            tls: None,
+            mode: None,
+        }))
+    }
+}
+
+/// The operator's listener as a map, or its address alone.
+#[derive(Debug, Clone)]
+pub(super) struct RawAdmin(pub(super) AdminMap);
+
+impl Read for RawAdmin {
+    fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
+        if matches!(node.value, Value::Map(_)) {
+            return AdminMap::read(node, found).map(Self);
+        }
+        let bind = Text::read(node, found)?;
+        Some(Self(AdminMap {
+            at: bind.at,
+            bad: false,
+            bind,
+            token: None,
+        }))
+    }
+}
+
+/// A secret's entry; told apart from a value written there by mistake.
+#[derive(Debug, Clone)]
+pub(super) struct RawSecret(pub(super) SecretMap);
+
+impl Read for RawSecret {
+    fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
+        if !matches!(node.value, Value::Map(_)) {
+            found
+                .error(node.at, "a secret's value is never written in the config")
+                .hint("say where it lives: `{ env: VARIABLE }`, `{ file: PATH }`, `{ exec: [PROGRAM, …] }` or `{ store: NAME }`");
+            return None;
+        }
+        SecretMap::read(node, found).map(Self)
+    }
+}
+
+/// `true`, `false`, or a reason.
+#[derive(Debug, Clone)]
+pub(super) enum RawDeny {
+    Plain(bool),
+    Reason(String),
+}
+
+impl Read for RawDeny {
+    fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Bool(deny) => Some(Self::Plain(*deny)),
+            _ => String::read(node, found).map(Self::Reason),
+        }
+    }
+}
+
+/// `stdout`, `none`, or a file.
+#[derive(Debug, Clone)]
+pub(super) enum RawAudit {
+    Stdout,
+    None,
+    File(Box<AuditMap>),
+}
+
+impl Read for RawAudit {
+    fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => AuditMap::read(node, found).map(|map| Self::File(Box::new(map))),
+            Value::Text(text) if text == "stdout" => Some(Self::Stdout),
+            Value::Text(text) if text == "none" => Some(Self::None),
+            _ => {
+                found
+                    .error(node.at, "expected `stdout`, `none` or a map with `file`")
+                    .hint("write it like `audit: { file: audit.jsonl }`");
+                None
+            }
+        }
+    }
+}
+
+/// Schemas of the types that are written in more than one form.
+macro_rules! forms {
+    ($($name:ident: |$generator:ident| $schema:expr;)*) => {$(
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )*};
+}
+
+forms! {
+    RawListen: |g| json_schema!({ "anyOf": [{ "type": "string" }, g.subschema_for::<ListenMap>()] });
+    RawAdmin: |g| json_schema!({ "anyOf": [{ "type": "string" }, g.subschema_for::<AdminMap>()] });
+    RawSecret: |g| g.subschema_for::<SecretMap>();
+    RawDeny: |_g| json_schema!({ "type": ["boolean", "string"] });
+    RawAudit: |g| json_schema!({ "anyOf": [{ "enum": ["stdout", "none"] }, g.subschema_for::<AuditMap>()] });
+}
