@@ -2,13 +2,12 @@
 
 use crate::base::ids::{AgentId, SecretId};
 use crate::base::peer::Peer;
-use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::config::model::Proof;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use http::HeaderValue;
-use std::sync::Arc;
+use std::fmt;
 
 /// Who may ask, and what proves it.
 #[derive(Debug)]
@@ -16,10 +15,13 @@ pub struct Identity {
     agents: Vec<Vec<Check>>,
 }
 
-#[derive(Debug)]
+/// Tells whether an offered token is a certain secret, in constant time. It asks the store anew each
+/// time, so that a rotated token counts at once; this room never sees the value.
+pub type IsToken = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 enum Check {
     Nothing,
-    Token(Arc<Secret>),
+    Token(IsToken),
     Hash([u8; 32]),
     Uid(u32),
     Network(ipnet::IpNet),
@@ -37,20 +39,19 @@ pub enum Unknown {
 }
 
 impl Identity {
-    /// Takes the agents of `config`; `token` lends the secrets they are known by.
-    pub fn new(config: &Config, token: impl Fn(SecretId) -> Option<Arc<Secret>>) -> Self {
+    /// Takes the agents of `config`; `token` makes the test for the secret an agent is known by.
+    pub fn new(config: &Config, token: impl Fn(SecretId) -> IsToken) -> Self {
         let check = |proof: &Proof| match proof {
-            // A token that cannot be had proves nobody.
-            Proof::Token(id) => token(*id).map(Check::Token),
-            Proof::TokenHash(hash) => Some(Check::Hash(*hash)),
-            Proof::PeerUid(uid) => Some(Check::Uid(*uid)),
-            Proof::Address(net) => Some(Check::Network(*net)),
+            Proof::Token(id) => Check::Token(token(*id)),
+            Proof::TokenHash(hash) => Check::Hash(*hash),
+            Proof::PeerUid(uid) => Check::Uid(*uid),
+            Proof::Address(net) => Check::Network(*net),
         };
         let agents = config.agents.iter().map(|agent| {
             if agent.proofs.is_empty() {
                 return vec![Check::Nothing];
             }
-            agent.proofs.iter().filter_map(check).collect()
+            agent.proofs.iter().map(check).collect()
         });
         Self {
             agents: agents.collect(),
@@ -83,7 +84,7 @@ impl Identity {
 impl Check {
     fn token(&self, offered: &[u8]) -> bool {
         match self {
-            Self::Token(token) => token.matches(offered),
+            Self::Token(is_token) => is_token(offered),
             Self::Hash(hash) => {
                 let digest = digest::digest(&digest::SHA256, offered);
                 constant_time::verify_slices_are_equal(digest.as_ref(), hash).is_ok()
@@ -99,6 +100,18 @@ impl Check {
             (Self::Network(net), Peer::Tcp(address)) => net.contains(&address.ip().to_canonical()),
             _ => false,
         }
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Token(_) => "Token",
+            Self::Hash(_) => "Hash",
+            Self::Uid(_) => "Uid",
+            Self::Network(_) => "Network",
+        })
     }
 }
 

@@ -7,7 +7,9 @@ use crate::base::ask::Scheme;
 use crate::base::host::Target;
 use crate::base::ids::AgentId;
 use crate::base::peer::Peer;
+use crate::identity::Unknown;
 use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who is on the other side, and what they offered to be known by.
@@ -17,6 +19,8 @@ pub struct Caller {
     pub peer: Peer,
     /// `Proxy-Authorization` as it came with the CONNECT; marked sensitive.
     pub offered: Option<HeaderValue>,
+    /// The agent that everything on this listener is, where the listener says so.
+    pub named: Option<Arc<str>>,
 }
 
 /// A connection that leads to one target.
@@ -57,7 +61,10 @@ impl Conn {
         if known != NOBODY && known >> 32 == live.generation & 0xffff_ffff {
             return Ok(AgentId(u32::try_from(known & 0xffff_ffff).unwrap_or(0)));
         }
-        let agent = live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?;
+        let agent = match &self.caller.named {
+            Some(name) => live.agent_named(name).ok_or(Unknown::Silent)?,
+            None => live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?,
+        };
         self.known.store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
         Ok(agent)
     }

@@ -10,7 +10,6 @@ use crate::audit::{Mode, Outcome};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
-use crate::base::peer::Peer;
 use crate::base::wire::Wire;
 use crate::policy::{Passage, Reach};
 use http::header::PROXY_AUTHORIZATION;
@@ -37,7 +36,7 @@ enum Onward {
 }
 
 /// Serves one connection on the proxy port. `wire` is past the listener's own TLS, if it has any.
-pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, peer: Peer) {
+pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let _active = proxy.metrics.connected();
     proxy.metrics.accepted.inc();
     let head_time = proxy.live().config.limits.head_time;
@@ -45,9 +44,9 @@ pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, peer: Peer) {
     // Nothing, an error, or silence: there is nobody to answer.
     let Ok(Ok(Some(http2))) = tokio::time::timeout(head_time, look).await else { return };
     if http2 {
-        serve_http2(&proxy, wire, peer).await;
+        serve_http2(&proxy, wire, caller).await;
     } else {
-        serve_http1(&proxy, wire, peer, head_time).await;
+        serve_http1(&proxy, wire, caller, head_time).await;
     }
 }
 
@@ -58,12 +57,12 @@ fn is_http2(seen: &[u8]) -> Option<bool> {
     Some(seen.starts_with(PREFACE))
 }
 
-async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, peer: Peer, head_time: Duration) {
+async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, head_time: Duration) {
     let onward = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
-        let (proxy, onward) = (Arc::clone(proxy), Arc::clone(&onward));
+        let (proxy, onward, caller) = (Arc::clone(proxy), Arc::clone(&onward), caller.clone());
         async move {
-            let (reply, next) = answer(&proxy, peer, request).await;
+            let (reply, next) = answer(&proxy, caller, request).await;
             *onward.lock() = next;
             Ok::<_, Infallible>(reply)
         }
@@ -78,7 +77,7 @@ async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, peer: Peer, head_time: Dura
         }
     };
     if let Err(error) = ended {
-        tracing::debug!("connection from {peer}: {}", chain(&error));
+        tracing::debug!("connection from {}: {}", caller.peer, chain(&error));
     }
     let next = onward.lock().take();
     if let Some(next) = next {
@@ -86,11 +85,11 @@ async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, peer: Peer, head_time: Dura
     }
 }
 
-async fn serve_http2(proxy: &Arc<Proxy>, wire: Wire, peer: Peer) {
+async fn serve_http2(proxy: &Arc<Proxy>, wire: Wire, caller: Caller) {
     let service = service_fn(|request| {
-        let proxy = Arc::clone(proxy);
+        let (proxy, caller) = (Arc::clone(proxy), caller.clone());
         async move {
-            let (reply, next) = answer(&proxy, peer, request).await;
+            let (reply, next) = answer(&proxy, caller, request).await;
             if let Some(next) = next {
                 let (tasks, proxy) = (proxy.tasks.clone(), Arc::clone(&proxy));
                 tasks.spawn(async move { follow(&proxy, next).await });
@@ -108,7 +107,7 @@ async fn serve_http2(proxy: &Arc<Proxy>, wire: Wire, peer: Peer) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!("connection from {peer}: {}", chain(&error));
+        tracing::debug!("connection from {}: {}", caller.peer, chain(&error));
     }
 }
 
@@ -149,13 +148,16 @@ pub fn http2(proxy: &Proxy) -> hyper::server::conn::http2::Builder<crate::base::
 }
 
 /// Answers one request on the proxy port.
-async fn answer(proxy: &Arc<Proxy>, peer: Peer, mut request: Request<Incoming>) -> (Response<Body>, Option<Onward>) {
-    let offered = request.headers().get(PROXY_AUTHORIZATION).map(|value| {
+async fn answer(
+    proxy: &Arc<Proxy>,
+    mut caller: Caller,
+    mut request: Request<Incoming>,
+) -> (Response<Body>, Option<Onward>) {
+    caller.offered = request.headers().get(PROXY_AUTHORIZATION).map(|value| {
         let mut value = value.clone();
         value.set_sensitive(true);
         value
     });
-    let caller = Caller { peer, offered };
     if request.method() == Method::CONNECT {
         let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
         entry.record.method = Some("CONNECT".into());

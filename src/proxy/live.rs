@@ -77,6 +77,12 @@ impl Proxy {
 }
 
 impl Live {
+    /// The agent of that name.
+    pub fn agent_named(&self, name: &str) -> Option<AgentId> {
+        let at = self.config.agents.iter().position(|agent| &*agent.name == name)?;
+        u32::try_from(at).ok().map(AgentId)
+    }
+
     /// The agent's name.
     pub fn agent_name(&self, id: AgentId) -> Option<Arc<str>> {
         self.config.agent(id).map(|agent| Arc::clone(&agent.name))
