@@ -39,14 +39,12 @@ impl Sink {
                 let owned = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Stdout)?;
                 Ok(Self::Stream(File::from(owned)))
             }
-            AuditSink::File { path, rotate_at, keep } => {
-                Rotating::open(path, *rotate_at, *keep)
-                    .map(Self::File)
-                    .map_err(|cause| Error::Open {
-                        path: path.clone(),
-                        cause,
-                    })
-            }
+            AuditSink::File { path, rotate_at, keep } => Rotating::open(path, *rotate_at, *keep)
+                .map(Self::File)
+                .map_err(|cause| Error::Open {
+                    path: path.clone(),
+                    cause,
+                }),
         }
     }
 
@@ -154,8 +152,8 @@ fn open_append(path: &Path) -> io::Result<File> {
 fn ends_with_newline(file: &mut File) -> io::Result<bool> {
     let mut last = [0];
     file.seek(SeekFrom::End(-1))?;
-    match file.read(&mut last) {
-        Ok(_) => Ok(last == *b"\n"),
+    match file.read_exact(&mut last) {
+        Ok(()) => Ok(last == *b"\n"),
         // Opened without the right to read: an empty line does no harm.
         Err(_) => Ok(false),
     }

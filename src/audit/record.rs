@@ -98,11 +98,7 @@ impl Record {
 
     /// Cuts what an agent or an error could make long.
     pub(super) fn bound(&mut self) {
-        for (text, longest) in [
-            (&mut self.method, 64),
-            (&mut self.reason, 512),
-            (&mut self.peer, 128),
-        ] {
+        for (text, longest) in [(&mut self.method, 64), (&mut self.reason, 512), (&mut self.peer, 128)] {
             if let Some(long) = text.as_mut().filter(|t| t.len() > longest) {
                 *long = cut(long, longest).into();
             }
@@ -264,7 +260,11 @@ mod tests {
         let mut record = Record::begin("r");
         record.method = Some("M".repeat(10_000).into());
         record.reason = Some("é".repeat(10_000).into());
-        record.path = Some(MaskedPath::new(&format!("/{}?{}", "p".repeat(9_000), "q=1&".repeat(9_000))));
+        record.path = Some(MaskedPath::new(&format!(
+            "/{}?{}",
+            "p".repeat(9_000),
+            "q=1&".repeat(9_000)
+        )));
         record.bound();
         assert!(serde_json::to_string(&record).unwrap().len() < 4_096);
     }
@@ -288,7 +288,10 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         assert_eq!(json["time"], "2026-11-30T00:53:20.007Z");
         assert_eq!(json["target"], "api.example:443");
-        assert_eq!((&json["mode"], &json["outcome"], &json["code"]), (&"intercept".into(), &"ok".into(), &"ok".into()));
+        assert_eq!(
+            (&json["mode"], &json["outcome"], &json["code"]),
+            (&"intercept".into(), &"ok".into(), &"ok".into())
+        );
         assert_eq!(json["ms"], serde_json::json!({"total": 1.5}));
     }
 }

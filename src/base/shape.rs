@@ -123,12 +123,13 @@ fn prefix_length(text: &str) -> usize {
         return known.len();
     }
     let front = text.get(..14).unwrap_or(text);
-    let Some(last) = front.rfind(is_separator) else { return 0 };
+    let Some(last) = front.rfind(is_separator) else {
+        return 0;
+    };
     let (prefix, tail) = text.split_at(last + 1);
     let letters = prefix.chars().all(|c| c.is_ascii_alphabetic() || is_separator(c));
-    let token = tail.len() >= 16
-        && tail.chars().all(|c| c.is_ascii_alphanumeric())
-        && tail.chars().any(|c| c.is_ascii_digit());
+    let token =
+        tail.len() >= 16 && tail.chars().all(|c| c.is_ascii_alphanumeric()) && tail.chars().any(|c| c.is_ascii_digit());
     if letters && token { prefix.len() } else { 0 }
 }
 
@@ -255,7 +256,10 @@ mod tests {
     fn a_stand_in_keeps_prefix_length_and_alphabet() {
         for (value, prefix) in [
             ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "ghp_"),
-            ("github_pat_11ABCDEFG0aBcDeFgHiJkL_0123456789abcdefABCDEF", "github_pat_"),
+            (
+                "github_pat_11ABCDEFG0aBcDeFgHiJkL_0123456789abcdefABCDEF",
+                "github_pat_",
+            ),
             ("sk-ant-api03-AbCdEf0123456789AbCdEf0123456789-AA", "sk-ant-api03-"),
             ("sk-proj-AbCdEf0123456789AbCdEf", "sk-proj-"),
             ("xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx", "xoxb-"),
@@ -278,12 +282,19 @@ mod tests {
         assert!(parts[1].bytes().chain(parts[2].bytes()).all(|b| b.is_ascii_digit()));
         let uuid = like("3f2504e0-4f89-41d3-9a0c-0305e82c3301");
         assert!(uuid.bytes().all(|b| HEX.contains(&b) || b == b'-'), "{uuid}");
-        assert_eq!(uuid.match_indices('-').map(|(at, _)| at).collect::<Vec<_>>(), [8, 13, 18, 23]);
+        assert_eq!(
+            uuid.match_indices('-').map(|(at, _)| at).collect::<Vec<_>>(),
+            [8, 13, 18, 23]
+        );
     }
 
     #[test]
     fn words_of_a_passphrase_are_never_kept() {
-        for value in ["correct-horse-battery-staple", "hunter-two-three-4567890", "passwd_abcdefghijklmnop"] {
+        for value in [
+            "correct-horse-battery-staple",
+            "hunter-two-three-4567890",
+            "passwd_abcdefghijklmnop",
+        ] {
             let made = like(value);
             assert_ne!(&made[..4], &value[..4], "{made}");
         }

@@ -86,22 +86,50 @@ impl Metrics {
             process: process::Process::new(r)?,
             denied: counters(r, "keyferry_denials_total", "Requests refused, by code", "code")?,
             failed: counters(r, "keyferry_failures_total", "Requests that broke, by code", "code")?,
-            secrets: counters(r, "keyferry_secret_fetches_total", "Secrets fetched, by result", "result")?,
-            build: add(r, IntGaugeVec::new(Opts::new("keyferry_build_info", "Always 1"), &["version"])?)?,
+            secrets: counters(
+                r,
+                "keyferry_secret_fetches_total",
+                "Secrets fetched, by result",
+                "result",
+            )?,
+            build: add(
+                r,
+                IntGaugeVec::new(Opts::new("keyferry_build_info", "Always 1"), &["version"])?,
+            )?,
             connections: gauge(r, "keyferry_connections", "Connections from agents")?,
             accepted: counter(r, "keyferry_connections_total", "Connections from agents, ever")?,
             exchanges: gauge(r, "keyferry_exchanges", "Exchanges under way")?,
             handshakes: counter(r, "keyferry_handshakes_total", "TLS handshakes with agents")?,
-            handshake_failures: counter(r, "keyferry_handshake_failures_total", "TLS handshakes with agents that failed")?,
+            handshake_failures: counter(
+                r,
+                "keyferry_handshake_failures_total",
+                "TLS handshakes with agents that failed",
+            )?,
             leaves_minted: counter(r, "keyferry_leaves_minted_total", "Leaf certificates made")?,
-            upstream_opened: counter(r, "keyferry_upstream_connections_total", "Connections to upstreams opened")?,
-            upstream_reused: counter(r, "keyferry_upstream_reuses_total", "Requests over a connection already open")?,
+            upstream_opened: counter(
+                r,
+                "keyferry_upstream_connections_total",
+                "Connections to upstreams opened",
+            )?,
+            upstream_reused: counter(
+                r,
+                "keyferry_upstream_reuses_total",
+                "Requests over a connection already open",
+            )?,
             audit_lost: gauge(r, "keyferry_audit_lost", "Audit records never written, since the start")?,
             audit_failing: gauge(r, "keyferry_audit_failing", "1 while the audit log cannot be written")?,
             reloads: counter(r, "keyferry_reloads_total", "Configurations taken up")?,
             reload_failures: counter(r, "keyferry_reload_failures_total", "Configurations refused")?,
-            first_byte: histogram(r, "keyferry_first_byte_seconds", "From a request's head to its response's head")?,
-            total: histogram(r, "keyferry_request_seconds", "From a request's head to its response's end")?,
+            first_byte: histogram(
+                r,
+                "keyferry_first_byte_seconds",
+                "From a request's head to its response's head",
+            )?,
+            total: histogram(
+                r,
+                "keyferry_request_seconds",
+                "From a request's head to its response's end",
+            )?,
             registry,
         };
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -119,8 +147,14 @@ impl Metrics {
             return Arc::clone(known);
         }
         let mut rules = self.rules.write();
-        let name = if rules.len() < MOST_RULES || rules.contains_key(name) { name } else { "(other)" };
-        let made = rules.entry(name.into()).or_insert_with(|| Arc::new(self.families.rule(name)));
+        let name = if rules.len() < MOST_RULES || rules.contains_key(name) {
+            name
+        } else {
+            "(other)"
+        };
+        let made = rules
+            .entry(name.into())
+            .or_insert_with(|| Arc::new(self.families.rule(name)));
         Arc::clone(made)
     }
 

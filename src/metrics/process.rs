@@ -14,7 +14,11 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
-        let started = gauge(registry, "process_start_time_seconds", "When the process started, Unix time")?;
+        let started = gauge(
+            registry,
+            "process_start_time_seconds",
+            "When the process started, Unix time",
+        )?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         started.set(i64::try_from(now.as_secs()).unwrap_or_default());
         Ok(Self {
@@ -43,7 +47,11 @@ impl Process {
             let open = entries.count().saturating_sub(1);
             self.files.set(i64::try_from(open).unwrap_or(i64::MAX));
         }
-        if let Some(ticks) = std::fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(ticks) {
+        if let Some(ticks) = std::fs::read_to_string("/proc/self/stat")
+            .ok()
+            .as_deref()
+            .and_then(ticks)
+        {
             #[expect(clippy::cast_precision_loss, reason = "ticks of processor time fit a double")]
             self.cpu.set(ticks as f64 / TICKS_A_SECOND);
         }

@@ -55,9 +55,21 @@ impl RuleFamilies {
             add(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
         Ok(Self {
-            requests: family("keyferry_requests_total", "Requests, by rule and how they ended", &["rule", "outcome"])?,
-            bytes: family("keyferry_bytes_total", "Body bytes, in from agents and out to them", &["rule", "direction"])?,
-            scrubbed: family("keyferry_scrubbed_total", "Traces of credentials removed from replies", &["rule"])?,
+            requests: family(
+                "keyferry_requests_total",
+                "Requests, by rule and how they ended",
+                &["rule", "outcome"],
+            )?,
+            bytes: family(
+                "keyferry_bytes_total",
+                "Body bytes, in from agents and out to them",
+                &["rule", "direction"],
+            )?,
+            scrubbed: family(
+                "keyferry_scrubbed_total",
+                "Traces of credentials removed from replies",
+                &["rule"],
+            )?,
         })
     }
 

@@ -197,9 +197,15 @@ fn totals_and_tail_hold_without_a_sink() {
     }
     (1..=writer::TAIL + 5).for_each(|n| log.write(record(n)));
     let totals = log.totals();
-    assert_eq!((totals.allowed, totals.denied, totals.failed), (writer::TAIL as u64 + 5, 2, 0));
+    assert_eq!(
+        (totals.allowed, totals.denied, totals.failed),
+        (writer::TAIL as u64 + 5, 2, 0)
+    );
     let first = totals.first_denial.unwrap();
-    assert_eq!((first.code, first.host.unwrap().to_string()), ("denied_by_policy", "evil.test".to_owned()));
+    assert_eq!(
+        (first.code, first.host.unwrap().to_string()),
+        ("denied_by_policy", "evil.test".to_owned())
+    );
     log.finish(LONG);
     let tail = log.tail(usize::MAX);
     assert_eq!((tail.len(), &*tail[0].request_id), (writer::TAIL, "6"));
