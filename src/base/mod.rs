@@ -7,6 +7,7 @@ pub mod host;
 pub mod ids;
 pub mod peer;
 pub mod secret;
+pub mod shape;
 pub mod tasks;
 pub mod template;
 pub mod wire;

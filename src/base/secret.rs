@@ -72,6 +72,11 @@ impl Secret {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, offered).is_ok()
     }
 
+    /// Whether it is the same credential; in constant time, as [`matches`](Self::matches).
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.matches(&other.0)
+    }
+
     /// How many bytes it has.
     pub fn len(&self) -> usize {
         self.0.len()

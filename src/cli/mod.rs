@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 pub mod child;
+pub mod secret;
 
 /// Parses the command line and runs the verb.
 pub fn main() -> std::process::ExitCode {

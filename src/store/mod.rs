@@ -1,1 +1,320 @@
-//! (room)
+//! Where secrets live, and how the value of now is had.
+//!
+//! What can be read at once (environment, files, Keyferry's own encrypted file) is read when the
+//! store is opened, so that everything missing is told of together; files are read again when they
+//! change. A program is run when its secret is first wanted, once for all who wait.
+
+pub mod encrypted;
+mod error;
+mod exec;
+mod fetch;
+mod key;
+mod source;
+mod watch;
+
+pub use encrypted::EncryptedFile;
+pub use error::{Cause, Error};
+pub use key::KeySource;
+
+use crate::base::ids::SecretId;
+use crate::base::secret::Secret;
+use crate::base::tasks::Tasks;
+use crate::config::model::{SecretSpec, Source};
+use arc_swap::ArcSwapOption;
+use fetch::Fetching;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A value, and a number that no other value has.
+#[derive(Debug)]
+pub struct Held {
+    /// The value.
+    pub secret: Secret,
+    /// Differs whenever the value differs, across secrets and reloads, so that what is made from a
+    /// value (a header, a searcher) may be kept under it.
+    pub version: u64,
+}
+
+impl Held {
+    fn new(secret: Secret) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let version = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { secret, version })
+    }
+}
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// The directory of the encrypted file.
+    pub data_dir: PathBuf,
+    /// What opens the encrypted file.
+    pub key: KeySource,
+    /// Whether files are read again when they change. Wants a running runtime.
+    pub watch: bool,
+    /// How often files are looked at even when the system reports no change, as network and some
+    /// container file systems report none.
+    pub poll: Duration,
+    /// The store of the configuration before: what has not changed keeps its version, and programs
+    /// whose output still holds are not run again.
+    pub previous: Option<Store>,
+    /// Told of each try at a value: whether it gave one.
+    pub on_fetch: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+}
+
+impl StoreOptions {
+    /// The usual: watching, with what the environment says opens the encrypted file.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            key: KeySource::from_env(),
+            watch: true,
+            poll: Duration::from_secs(30),
+            previous: None,
+            on_fetch: None,
+        }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("StoreOptions");
+        out.field("data_dir", &self.data_dir).field("key", &self.key);
+        out.field("watch", &self.watch).field("poll", &self.poll);
+        out.finish_non_exhaustive()
+    }
+}
+
+/// Every secret of one configuration. Cheap to clone; watching ends with the last clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    _watching: Arc<DropGuard>,
+}
+
+struct Inner {
+    slots: Vec<Slot>,
+    encrypted: EncryptedFile,
+    tasks: Tasks,
+    on_fetch: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+    /// What the encrypted file looked like when it was last read.
+    seen: Mutex<Option<encrypted::Stamp>>,
+}
+
+/// One secret: where it lives, and the value of now.
+#[derive(Debug)]
+struct Slot {
+    name: Arc<str>,
+    source: Source,
+    /// Whether a file may be read again.
+    watched: bool,
+    current: ArcSwapOption<Current>,
+    fetching: Mutex<Fetching>,
+    /// The last complaint, so that each is logged once.
+    complaint: Mutex<String>,
+}
+
+/// A value and how long it is good for.
+#[derive(Debug)]
+struct Current {
+    held: Arc<Held>,
+    /// From when on a use has it fetched again, and from when on it is no good.
+    term: Option<(Instant, Instant)>,
+}
+
+impl Store {
+    /// Reads what can be read at once, and watches files.
+    ///
+    /// # Errors
+    /// All that are missing, each with its name, where it should be, and what to do.
+    pub fn open(specs: &[SecretSpec], options: StoreOptions, tasks: &Tasks) -> Result<Self, Vec<Error>> {
+        let encrypted = EncryptedFile::new(&options.data_dir, options.key.clone());
+        let seen = encrypted.stamp();
+        // Opening it costs time, so only when somebody asks.
+        let asked = specs.iter().any(|spec| matches!(spec.source, Source::Store(_)));
+        let stored = if asked { stored(&encrypted) } else { Ok(BTreeMap::new()) };
+        let mut slots = Vec::with_capacity(specs.len());
+        let mut errors = Vec::new();
+        for spec in specs {
+            match Slot::open(spec, &stored, options.previous.as_ref()) {
+                Ok(slot) => slots.push(slot),
+                Err(cause) => errors.push(Error {
+                    name: Arc::clone(&spec.name),
+                    cause,
+                }),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let inner = Arc::new(Inner {
+            slots,
+            encrypted,
+            tasks: tasks.clone(),
+            on_fetch: options.on_fetch,
+            seen: Mutex::new(seen),
+        });
+        let stop = CancellationToken::new();
+        if options.watch && inner.slots.iter().any(|slot| slot.watched) {
+            let watching = watch::watch(Arc::downgrade(&inner), stop.clone(), tasks.clone(), options.poll);
+            tasks.spawn(watching);
+        }
+        Ok(Self {
+            inner,
+            _watching: Arc::new(stop.drop_guard()),
+        })
+    }
+
+    /// The value of now, if it is at hand. Takes no lock.
+    pub fn current(&self, id: SecretId) -> Option<Arc<Held>> {
+        let slot = self.inner.slots.get(id.index())?;
+        let current = slot.current.load();
+        let current = current.as_ref()?;
+        if let Some((renew, end)) = current.term {
+            let now = Instant::now();
+            if now >= end {
+                return None;
+            }
+            if now >= renew {
+                // Whatever comes of it, the value at hand is still good.
+                let _ = fetch::join(&self.inner, id);
+            }
+        }
+        Some(Arc::clone(&current.held))
+    }
+
+    /// The value of now, fetched if it must be.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub async fn get(&self, id: SecretId) -> Result<Arc<Held>, Error> {
+        if let Some(held) = self.current(id) {
+            return Ok(held);
+        }
+        fetch::wait(&self.inner, id).await.map_err(|cause| Error {
+            name: self.inner.name(id),
+            cause,
+        })
+    }
+
+    /// Runs every program whose secret is not at hand, a few at a time, so that the first request
+    /// need not wait. Returns those that failed; they are tried again when wanted.
+    pub async fn prefetch(&self) -> Vec<Error> {
+        let missing = (0..).zip(&self.inner.slots).map(|(id, _)| SecretId(id));
+        let missing: Vec<_> = missing.filter(|id| self.current(*id).is_none()).collect();
+        let fetched = futures_util::stream::iter(missing).map(|id| self.get(id)).buffered(4);
+        fetched.filter_map(async |result| result.err()).collect().await
+    }
+}
+
+impl Inner {
+    fn name(&self, id: SecretId) -> Arc<str> {
+        self.slots
+            .get(id.index())
+            .map_or_else(|| "?".into(), |slot| Arc::clone(&slot.name))
+    }
+
+    fn fetched(&self, well: bool) {
+        if let Some(tell) = &self.on_fetch {
+            tell(well);
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the encrypted file holds, or why it cannot be read.
+type Stored = Result<BTreeMap<String, Arc<Held>>, Cause>;
+
+fn stored(encrypted: &EncryptedFile) -> Stored {
+    let all = encrypted.all().map_err(|error| Cause::Encrypted(Arc::new(error)))?;
+    Ok(all
+        .into_iter()
+        .map(|(name, secret)| (name, Held::new(secret)))
+        .collect())
+}
+impl Slot {
+    fn open(spec: &SecretSpec, stored: &Stored, previous: Option<&Store>) -> Result<Self, Cause> {
+        let before = previous.and_then(|store| store.inner.slots.iter().find(|slot| slot.name == spec.name));
+        let held = match &spec.source {
+            Source::Env(variable) => Some(Held::new(source::env(variable)?)),
+            Source::File(path) => Some(Held::new(read_file(&spec.name, path)?)),
+            Source::Store(entry) => Some(stored_entry(stored, entry)?),
+            Source::Exec { .. } => None,
+        };
+        let same_source = before.filter(|slot| slot.source == spec.source);
+        let current = match held {
+            Some(held) => Some(Arc::new(Current {
+                held: before.map_or_else(|| Arc::clone(&held), |slot| slot.unless_new(&held)),
+                term: None,
+            })),
+            None => same_source.and_then(|slot| slot.current.load_full()),
+        };
+        let watched = match &spec.source {
+            Source::File(path) => source::is_regular(path),
+            Source::Store(_) => true,
+            Source::Env(_) | Source::Exec { .. } => false,
+        };
+        Ok(Self {
+            name: Arc::clone(&spec.name),
+            source: spec.source.clone(),
+            watched,
+            current: ArcSwapOption::new(current),
+            fetching: Mutex::default(),
+            complaint: Mutex::default(),
+        })
+    }
+
+    /// The value at hand when `held` is the same, so that it keeps its version; else `held`.
+    fn unless_new(&self, held: &Arc<Held>) -> Arc<Held> {
+        let current = self.current.load();
+        let same = current
+            .as_ref()
+            .filter(|current| current.held.secret.is_same(&held.secret));
+        Arc::clone(same.map_or(held, |current| &current.held))
+    }
+
+    /// Takes up a value. True when it differs from the one before.
+    fn renew(&self, made: &Arc<Held>, term: Option<(Instant, Instant)>) -> (Arc<Held>, bool) {
+        let held = self.unless_new(made);
+        let current = Current {
+            held: Arc::clone(&held),
+            term,
+        };
+        self.current.store(Some(Arc::new(current)));
+        let new = Arc::ptr_eq(&held, made);
+        (held, new)
+    }
+}
+
+fn read_file(name: &str, path: &Path) -> Result<Secret, Cause> {
+    let secret = source::file(path)?;
+    if source::is_open_to_others(path) {
+        tracing::warn!(secret = name, path = %path.display(), "the file can be read by other users; `chmod 600` closes it");
+    }
+    Ok(secret)
+}
+
+fn stored_entry(stored: &Stored, entry: &str) -> Result<Arc<Held>, Cause> {
+    let all = stored.as_ref().map_err(Cause::clone)?;
+    all.get(entry)
+        .cloned()
+        .ok_or_else(|| Cause::NotStored(entry.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Why a secret cannot be had, for the operator. No message here can hold a value: none is at hand
+//! where they are made.
+
+use super::encrypted;
+use crate::base::secret::BadSecret;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a secret cannot be had: which one, and what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("secret `{name}`: {cause}")]
+pub struct Error {
+    /// As the config names it.
+    pub name: Arc<str>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a secret cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cause {
+    /// The variable is not there.
+    #[error("the environment variable `{0}` is not set; set it where keyferry is started, or name another source")]
+    EnvUnset(String),
+    /// The variable's value is no credential.
+    #[error("the environment variable `{0}`: {1}")]
+    EnvValue(String, BadSecret),
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {reason}; put the value there, readable by keyferry's user", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        reason: String,
+    },
+    /// The file is far longer than a credential.
+    #[error("`{}` is longer than {LONGEST} bytes; a secret's file holds the value and nothing else", .0.display())]
+    FileLong(PathBuf),
+    /// The file's content is no credential.
+    #[error("`{}`: {reason}", path.display())]
+    FileValue {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: BadSecret,
+    },
+    /// The program cannot be started.
+    #[error("cannot start `{program}`: {reason}; check that it is installed and in PATH")]
+    ExecStart {
+        /// Which program.
+        program: String,
+        /// The system's word.
+        reason: String,
+    },
+    /// The program said that it failed.
+    #[error("`{program}` ended with {status}; run it by hand to see why, as its messages are not kept")]
+    ExecFailed {
+        /// Which program.
+        program: String,
+        /// Exit code or signal.
+        status: String,
+    },
+    /// The program, or something it started, still held its output when its time was up.
+    #[error("`{program}` did not close its output within {after:?} and was killed; raise `timeout` if it needs longer")]
+    ExecTimeout {
+        /// Which program.
+        program: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The program wrote far more than a credential.
+    #[error("`{program}` wrote more than {LONGEST} bytes; it must print the value and nothing else")]
+    ExecLong {
+        /// Which program.
+        program: String,
+    },
+    /// What the program wrote is no credential.
+    #[error("what `{program}` printed is no credential: {reason}")]
+    ExecValue {
+        /// Which program.
+        program: String,
+        /// What is wrong with it.
+        reason: BadSecret,
+    },
+    /// The encrypted file has no such entry.
+    #[error("the encrypted store has no `{0}`; run `keyferry secret set {0}`")]
+    NotStored(String),
+    /// The encrypted file cannot be used.
+    #[error(transparent)]
+    Encrypted(Arc<encrypted::Error>),
+    /// The program is being stopped.
+    #[error("keyferry is stopping")]
+    Stopping,
+    /// No secret has that id; a mistake of ours.
+    #[error("no secret has this id")]
+    Unknown,
+}
+
+/// Bytes of a credential at most.
+pub(super) const LONGEST: usize = 64 * 1024;

@@ -1,0 +1,101 @@
+//! The output of a program as a source. One run at a time, however many wait; a program that fails
+//! is left alone for a while.
+
+use super::error::{Cause, LONGEST};
+use crate::base::secret::Secret;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
+
+/// Runs `argv` and takes what it prints.
+///
+/// There is no shell and no input. What it writes to standard error goes nowhere: it may hold the
+/// value. When its time is up, or nobody waits any more, its whole process group is killed.
+pub(super) async fn run(argv: &[String], timeout: Duration) -> Result<Secret, Cause> {
+    let Some((program, arguments)) = argv.split_first() else {
+        return Err(Cause::Unknown);
+    };
+    let name = || program.clone();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Cause::ExecStart {
+            program: name(),
+            reason: error.to_string(),
+        })?;
+    // Declared after the child, so dropped before it: until the child is waited for, its process
+    // id, and so its group's, cannot pass to a stranger.
+    let group = Group::of(&child);
+    let output = tokio::time::timeout(timeout, output(&mut child)).await;
+    let (bytes, status) = output
+        .map_err(|_| Cause::ExecTimeout {
+            program: name(),
+            after: timeout,
+        })?
+        .map_err(|error| Cause::ExecFailed {
+            program: name(),
+            status: error.to_string(),
+        })?;
+    let Some(status) = status else {
+        return Err(Cause::ExecLong { program: name() });
+    };
+    group.spare();
+    if !status.success() {
+        return Err(Cause::ExecFailed {
+            program: name(),
+            status: status.to_string(),
+        });
+    }
+    // The bytes move out of their wrapper into the secret, which wipes them.
+    let mut bytes = bytes;
+    Secret::new(std::mem::take(&mut *bytes)).map_err(|reason| Cause::ExecValue {
+        program: name(),
+        reason,
+    })
+}
+
+/// What it printed, and how it ended; no status when it printed too much.
+async fn output(child: &mut Child) -> std::io::Result<(Zeroizing<Vec<u8>>, Option<ExitStatus>)> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(LONGEST as u64 + 1).read_to_end(&mut bytes).await?;
+    }
+    if bytes.len() > LONGEST {
+        return Ok((bytes, None));
+    }
+    let status = child.wait().await?;
+    Ok((bytes, Some(status)))
+}
+
+/// A process group that dies with this.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    /// Lets it live: what a program leaves running when it ends well, such as an agent that keeps
+    /// a session, is its own affair.
+    fn spare(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may be gone already, which is what was wanted.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Fetching what takes time: once for all who wait, renewed before it ends, and left alone for a
+//! while after it failed.
+
+use super::error::Cause;
+use super::{Held, Inner, Slot, exec};
+use crate::base::ids::SecretId;
+use crate::config::model::Source;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How a fetch ended; nothing while it runs.
+type Ending = Option<Result<Arc<Held>, Cause>>;
+
+/// The fetch under way, and how the ones before it went.
+#[derive(Debug, Default)]
+pub(super) struct Fetching {
+    running: Option<watch::Receiver<Ending>>,
+    failures: u32,
+    /// No new try before this, and what to tell those who ask meanwhile.
+    pause: Option<(Instant, Cause)>,
+}
+
+/// Waits for the fetch under way, or for one that is begun now.
+pub(super) async fn wait(inner: &Arc<Inner>, id: SecretId) -> Result<Arc<Held>, Cause> {
+    let mut running = join(inner, id)?;
+    let ended = running.wait_for(Option::is_some).await;
+    match ended.as_deref() {
+        Ok(Some(result)) => result.clone(),
+        Ok(None) | Err(_) => Err(Cause::Stopping),
+    }
+}
+
+/// The fetch under way, or one that is begun now.
+///
+/// It runs as a task of its own: the first who asked may go away, the others still wait.
+pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<Ending>, Cause> {
+    let slot = inner.slots.get(id.index()).ok_or(Cause::Unknown)?;
+    if !matches!(slot.source, Source::Exec { .. }) {
+        return Err(Cause::Unknown);
+    }
+    let mut fetching = slot.fetching.lock();
+    // One whose task is gone without an ending counts as none.
+    if let Some(running) = fetching
+        .running
+        .as_ref()
+        .filter(|running| running.has_changed().is_ok())
+    {
+        return Ok(running.clone());
+    }
+    if let Some((until, cause)) = &fetching.pause
+        && Instant::now() < *until
+    {
+        return Err(cause.clone());
+    }
+    let (tell, running) = watch::channel(None);
+    fetching.running = Some(running.clone());
+    let inner = Arc::clone(inner);
+    let tasks = inner.tasks.clone();
+    tasks.spawn(async move {
+        if let Some(slot) = inner.slots.get(id.index()) {
+            let result = fetch(slot).await;
+            inner.fetched(result.is_ok());
+            tell.send_replace(Some(result));
+        }
+    });
+    Ok(running)
+}
+
+async fn fetch(slot: &Slot) -> Result<Arc<Held>, Cause> {
+    let Source::Exec { argv, ttl, timeout } = &slot.source else {
+        return Err(Cause::Unknown);
+    };
+    let begun = Instant::now();
+    let result = exec::run(argv, *timeout).await.map(|secret| {
+        // Counted from before the run: the program may have handed out something already old.
+        let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl));
+        slot.renew(&Held::new(secret), term).0
+    });
+    let mut fetching = slot.fetching.lock();
+    fetching.running = None;
+    match &result {
+        Ok(_) => {
+            fetching.failures = 0;
+            fetching.pause = None;
+        }
+        Err(cause) => {
+            fetching.failures = fetching.failures.saturating_add(1);
+            let pause = pause_after(fetching.failures, jitter());
+            fetching.pause = Some((Instant::now() + pause, cause.clone()));
+            tracing::warn!(secret = %slot.name, %cause, next_try_in = ?pause, "a secret could not be fetched");
+        }
+    }
+    result
+}
+
+/// How long to leave a program alone that failed so many times in a row: a second, doubled each
+/// time up to a minute, less up to a quarter so that many do not come back at once.
+fn pause_after(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6));
+    doubled.min(LONGEST_PAUSE).mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 4.0)
+}
+
+/// From 0 to 1.
+fn jitter() -> f64 {
+    let mut byte = [0];
+    // Without randomness all come back at once, which is no worse than without jitter.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
+}
+
+/// The part of its term after which a value that is used is fetched again.
+const RENEW: f64 = 0.8;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses: Vec<_> = (1..=9).map(|n| pause_after(n, 0.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(pause_after(u32::MAX, 1.0), Duration::from_secs(45));
+    }
+}

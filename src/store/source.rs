@@ -1,0 +1,52 @@
+//! Sources that are read in one go: the environment and files.
+
+use super::error::{Cause, LONGEST};
+use crate::base::secret::Secret;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Reads a variable of Keyferry's own environment.
+pub(super) fn env(variable: &str) -> Result<Secret, Cause> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads a secret from the environment"
+    )]
+    let value = std::env::var_os(variable).ok_or_else(|| Cause::EnvUnset(variable.to_owned()))?;
+    Secret::new(value.into_vec()).map_err(|reason| Cause::EnvValue(variable.to_owned(), reason))
+}
+
+/// Reads a file that holds a value and nothing else.
+pub(super) fn file(path: &Path) -> Result<Secret, Cause> {
+    let failed = |error: std::io::Error| Cause::File {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let file = File::open(path).map_err(failed)?;
+    // Room for all of it from the start: growing would leave copies behind that nobody wipes.
+    let mut bytes = Vec::with_capacity(LONGEST + 1);
+    let read = file.take(LONGEST as u64 + 1).read_to_end(&mut bytes);
+    if let Err(error) = read {
+        return Err(failed(error));
+    }
+    if bytes.len() > LONGEST {
+        drop(zeroize::Zeroizing::new(bytes));
+        return Err(Cause::FileLong(path.to_owned()));
+    }
+    Secret::new(bytes).map_err(|reason| Cause::FileValue {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+/// Whether more than its owner may read it.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o044 != 0)
+}
+
+/// Whether it can be read again: a pipe gives its value only once.
+pub(super) fn is_regular(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
+}

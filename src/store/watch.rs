@@ -1,0 +1,167 @@
+//! Reading files again when they change.
+//!
+//! Directories are watched rather than files: an editor renames a new file into place, and
+//! Kubernetes swaps a symlink to a directory, so the file that was opened is never written to.
+
+use super::error::Cause;
+use super::{Held, Inner, Slot, source};
+use crate::base::tasks::Tasks;
+use crate::config::model::Source;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Reads again on each change, until the store or the program ends.
+pub(super) async fn watch(store: Weak<Inner>, stop: CancellationToken, tasks: Tasks, poll: Duration) {
+    let (changed, mut changes) = mpsc::channel(1);
+    let mut followed = Followed::new(changed);
+    loop {
+        let Some(inner) = store.upgrade() else { return };
+        // First followed, then read: what changes between the two is not missed.
+        followed.follow(&inner);
+        // A file system may hang, and an encrypted file takes its time to open.
+        let _ = tokio::task::spawn_blocking(move || inner.read_again()).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tasks.stopping() => return,
+            _ = changes.recv() => {}
+            () = tokio::time::sleep(poll) => {}
+        }
+        // A change comes in several steps; the last of them counts.
+        tokio::time::sleep(SETTLE).await;
+        let _ = changes.try_recv();
+    }
+}
+
+/// From the first sign of a change to the reading.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// The directories that are followed now.
+struct Followed {
+    watcher: Option<RecommendedWatcher>,
+    /// By device and inode too: one that was replaced under its name must be followed anew.
+    directories: BTreeMap<PathBuf, (u64, u64)>,
+    /// Held so that the receiver never ends, even without a watcher.
+    _changed: mpsc::Sender<()>,
+}
+
+impl Followed {
+    fn new(changed: mpsc::Sender<()>) -> Self {
+        let tell = changed.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own reading is an access, and must not make us read again.
+            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                // When one is waiting already, that one does for both.
+                let _ = tell.try_send(());
+            }
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "changes of files are only seen by looking now and then"))
+            .ok();
+        Self {
+            watcher,
+            directories: BTreeMap::new(),
+            _changed: changed,
+        }
+    }
+
+    fn follow(&mut self, store: &Inner) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let wanted = store.directories();
+        for gone in self.directories.keys().filter(|path| !wanted.contains_key(*path)) {
+            // The system drops the watch of a removed directory by itself.
+            let _ = watcher.unwatch(gone);
+        }
+        self.directories.retain(|path, _| wanted.contains_key(path));
+        for (path, identity) in wanted {
+            if self.directories.get(&path) == Some(&identity) {
+                continue;
+            }
+            let _ = watcher.unwatch(&path);
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.directories.insert(path, identity);
+                }
+                Err(error) => {
+                    self.directories.remove(&path);
+                    tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Every directory in which a change may mean a new value: the file's own, and that of the file
+    /// it leads to.
+    fn directories(&self) -> BTreeMap<PathBuf, (u64, u64)> {
+        let watched = self.slots.iter().filter(|slot| slot.watched);
+        let files = watched.map(|slot| match &slot.source {
+            Source::File(path) => path.as_path(),
+            _ => self.encrypted.path(),
+        });
+        let mut out = BTreeMap::new();
+        for file in files {
+            let target = std::fs::canonicalize(file).ok();
+            for file in [Some(file), target.as_deref()].into_iter().flatten() {
+                let directory = match file.parent() {
+                    Some(parent) if parent != Path::new("") => parent,
+                    _ => Path::new("."),
+                };
+                if let Ok(found) = std::fs::metadata(directory) {
+                    out.insert(directory.to_owned(), (found.dev(), found.ino()));
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads every watched file, and takes up what is new. A bad value never replaces a good one.
+    pub(super) fn read_again(&self) {
+        let watched = || self.slots.iter().filter(|slot| slot.watched);
+        for slot in watched() {
+            if let Source::File(path) = &slot.source {
+                self.take_up(slot, source::file(path).map(Held::new));
+            }
+        }
+        if watched().any(|slot| matches!(slot.source, Source::Store(_))) {
+            self.read_encrypted_again();
+        }
+    }
+
+    fn read_encrypted_again(&self) {
+        let stamp = self.encrypted.stamp();
+        if std::mem::replace(&mut *self.seen.lock(), stamp) == stamp {
+            return;
+        }
+        let stored = super::stored(&self.encrypted);
+        for slot in &self.slots {
+            let Source::Store(entry) = &slot.source else { continue };
+            self.take_up(slot, super::stored_entry(&stored, entry));
+        }
+    }
+
+    fn take_up(&self, slot: &Slot, read: Result<Arc<Held>, Cause>) {
+        let complaint = match read {
+            Ok(held) => {
+                if slot.renew(&held, None).1 {
+                    self.fetched(true);
+                    tracing::info!(secret = %slot.name, "a secret has a new value");
+                }
+                String::new()
+            }
+            Err(cause) => cause.to_string(),
+        };
+        let mut before = slot.complaint.lock();
+        if *before != complaint && !complaint.is_empty() {
+            self.fetched(false);
+            tracing::warn!(secret = %slot.name, %complaint, "a secret changed for the worse; its old value stays in use");
+        }
+        *before = complaint;
+    }
+}
