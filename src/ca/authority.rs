@@ -287,3 +287,6 @@ fn refused(what: &'static str, why: impl fmt::Display) -> Error {
         why: why.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;
