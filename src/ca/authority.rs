@@ -66,6 +66,15 @@ impl Authority {
         }
     }
 
+    /// Whether [`open`](Self::open) would find a CA, rather than make one.
+    pub fn is_made(source: &CaSource) -> bool {
+        match source {
+            CaSource::Memory => false,
+            CaSource::Dir(dir) => dir.join(KEY_FILE).exists(),
+            CaSource::Own { .. } => true,
+        }
+    }
+
     fn in_memory(now: OffsetDateTime) -> Result<Self, Error> {
         let key = new_key()?;
         let root = new_root(&key, now)?;
@@ -287,3 +296,6 @@ fn refused(what: &'static str, why: impl fmt::Display) -> Error {
         why: why.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

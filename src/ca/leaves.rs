@@ -224,7 +224,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_hundred_who_ask_at_once_cause_one_mint_and_get_one_leaf() {
-        let leaves = Arc::new(leaves(10, OffsetDateTime::now_utc));
+        // The clock is read in the middle of a mint: a slow one leaves time for a second to begin.
+        let leaves = Arc::new(leaves(10, || {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            OffsetDateTime::now_utc()
+        }));
         let start = Arc::new(tokio::sync::Barrier::new(100));
         let mut asked = tokio::task::JoinSet::new();
         for _ in 0..100 {

@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+pub mod ca;
 pub mod child;
 pub mod secret;
 

@@ -10,6 +10,7 @@ mod files;
 mod java;
 mod node;
 pub mod proxy;
+pub mod trust;
 mod withheld;
 
 pub use child::{Exit, Tether};

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should stop at once, and nothing outside sees this crate"
 )]
 
+mod leaves;
 #[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
 
