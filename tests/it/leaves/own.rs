@@ -45,6 +45,12 @@ basicConstraints = critical, CA:TRUE, pathlen:0
 keyUsage = critical, keyCertSign
 subjectKeyIdentifier = 00:01:02:FE:FF
 authorityKeyIdentifier = keyid
+[narrow]
+basicConstraints = critical, CA:TRUE, pathlen:0
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+nameConstraints = critical, permitted;DNS:own.test
 [leaf]
 basicConstraints = critical, CA:FALSE
 [mute]
@@ -88,13 +94,17 @@ impl Company {
     }
 
     /// `name`, with `key`, issued by `root` with `root_key`, for so many days.
-    fn issue(&self, (name, key): (&str, &str), (root, root_key): (&str, &str), days: u32) {
+    fn issue(&self, own: (&str, &str), root: (&str, &str), days: u32) {
+        self.issue_as("issuing", own, root, days);
+    }
+
+    fn issue_as(&self, section: &str, (name, key): (&str, &str), (root, root_key): (&str, &str), days: u32) {
         self.openssl(&format!(
             "req -new -config @openssl.cnf -subj /DC=test/DC=corp/OU=A/OU=B/CN=Issuing -key @{key} -out @csr"
         ));
         self.openssl(&format!(
             "x509 -req -in @csr -CA @{root} -CAkey @{root_key} -CAcreateserial -days {days} \
-             -extfile @openssl.cnf -extensions issuing -out @{name}"
+             -extfile @openssl.cnf -extensions {section} -out @{name}"
         ));
     }
 
@@ -120,6 +130,7 @@ impl Company {
 
 const P256: &str = "EC -pkeyopt ec_paramgen_curve:P-256";
 const P384: &str = "EC -pkeyopt ec_paramgen_curve:P-384";
+const P521: &str = "EC -pkeyopt ec_paramgen_curve:P-521";
 const RSA: &str = "RSA -pkeyopt rsa_keygen_bits:2048";
 
 /// OpenSSL in strict mode and GnuTLS both find their way from the leaf to `anchor`.
@@ -166,12 +177,14 @@ fn an_own_root_works_with_every_kind_of_key_file() {
     let company = Company::new();
     company.key("p256.pem", P256);
     company.key("p384.pem", P384);
+    company.key("p521.pem", P521);
     company.key("rsa.pem", RSA);
     company.openssl("ec -in @p256.pem -out @sec1.pem");
     company.openssl("rsa -traditional -in @rsa.pem -out @pkcs1.pem");
     for (key, begins) in [
         ("p256.pem", "-----BEGIN PRIVATE KEY"),
         ("p384.pem", "-----BEGIN PRIVATE KEY"),
+        ("p521.pem", "-----BEGIN PRIVATE KEY"),
         ("rsa.pem", "-----BEGIN PRIVATE KEY"),
         ("sec1.pem", "-----BEGIN EC PRIVATE KEY"),
         ("pkcs1.pem", "-----BEGIN RSA PRIVATE KEY"),
@@ -227,6 +240,25 @@ fn a_leaf_ends_with_the_intermediate_that_issued_it() {
     assert_eq!(leaf.not_after, authority.not_after());
     let left = leaf.not_after.duration_since(std::time::SystemTime::now()).unwrap();
     assert!(left < std::time::Duration::from_secs(2 * 86_400 + 60));
+}
+
+#[test]
+fn a_narrow_intermediate_is_honoured_and_clients_hold_it_to_its_names() {
+    let company = Company::new();
+    company.key("root.key", P256);
+    company.root("root.pem", "root.key", "root");
+    company.key("narrow.key", P256);
+    company.issue_as("narrow", ("narrow.pem", "narrow.key"), ("root.pem", "root.key"), 20);
+    company.join("chain.pem", &["narrow.pem", "root.pem"]);
+    let server = Server::start(&company.source("chain.pem", "narrow.key"));
+    let script = super::probe("probe.py");
+    let visit = |host| {
+        let root = company.path("root.pem");
+        let args = [script.to_str().unwrap(), root.to_str().unwrap(), &server.port(), host];
+        run("python3", &args, &[])
+    };
+    assert!(visit("own.test").status.success(), "{}", said(&visit("own.test")));
+    assert!(said(&visit("other.test")).contains("permitted subtree violation"));
 }
 
 #[test]

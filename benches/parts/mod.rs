@@ -1,0 +1,3 @@
+//! One file per part.
+
+pub mod ca;
