@@ -1,11 +1,11 @@
 //! The public half of the CA's work: reading issuing certificates, and saying what a root and a
-//! leaf contain. No private key comes here.
+//! leaf contain. Sees keys only by their public half.
 
 use super::Error;
 use crate::base::host::Host;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -53,7 +53,7 @@ pub(super) enum Unfit {
 impl Issuing {
     /// Checks that the first certificate is a CA with this public key, that each is issued by the
     /// one after it, and takes from them what minting needs.
-    pub(super) fn read(chain: &[CertificateDer<'static>], key: &KeyPair) -> Result<Self, Unfit> {
+    pub(super) fn read(chain: &[CertificateDer<'static>], key: &impl PublicKeyData) -> Result<Self, Unfit> {
         let parsed = chain.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let issuing = parsed.first().ok_or_else(|| Unfit::NotCa("there is none".into()))?;
         if *issuing.public_key().subject_public_key.data != *key.der_bytes() {
@@ -139,7 +139,7 @@ fn key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
 }
 
 /// The identifier of a key that has been given none (RFC 7093 §2, method 1).
-fn made_key_id(key: &KeyPair) -> Vec<u8> {
+fn made_key_id(key: &impl PublicKeyData) -> Vec<u8> {
     CertificateParams::default().key_identifier(key)
 }
 
@@ -179,7 +179,7 @@ pub(super) fn to_pem(der: &[u8]) -> String {
 }
 
 /// What a new root contains.
-pub(super) fn root_params(key: &KeyPair, now: OffsetDateTime) -> Result<CertificateParams, Error> {
+pub(super) fn root_params(key: &impl PublicKeyData, now: OffsetDateTime) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     let id = made_key_id(key);
     params.distinguished_name = common_name(&format!("Keyferry CA {}", short(&id)));
@@ -241,7 +241,7 @@ pub(super) struct Draft {
 /// out with other bytes, and no client would find the chain. So the name is put in as it is.
 pub(super) fn draft(
     params: &CertificateParams,
-    subject_key: &KeyPair,
+    subject_key: &impl PublicKeyData,
     issuing: &Issuing,
     algorithm: &'static SignatureAlgorithm,
 ) -> Result<Draft, Error> {
