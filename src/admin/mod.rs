@@ -7,7 +7,7 @@ mod answer;
 
 use crate::audit::Log;
 use crate::base::host::Host;
-use crate::base::secret::Secret;
+use crate::base::secret::IsToken;
 use crate::base::tasks::Tasks;
 use crate::metrics::Metrics;
 use arc_swap::ArcSwap;
@@ -41,7 +41,7 @@ struct Shared {
 /// What a reload may change.
 #[derive(Debug, Default)]
 struct Settings {
-    token: Option<Arc<Secret>>,
+    token: Option<IsToken>,
     status: Status,
 }
 
@@ -77,7 +77,7 @@ impl Admin {
     /// Takes up a configuration: what to tell, and the bearer token to want from now on. Without a
     /// token everyone who can connect is answered; the config allows that on loopback and unix
     /// sockets only.
-    pub fn update(&self, status: Status, token: Option<Arc<Secret>>) {
+    pub fn update(&self, status: Status, token: Option<IsToken>) {
         self.shared.settings.store(Arc::new(Settings { token, status }));
         self.shared.ready.store(true, Ordering::Release);
     }

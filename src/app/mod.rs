@@ -1,1 +1,10 @@
-//! (room)
+//! Binds everything, then builds everything, then runs: the one room that knows all parts and
+//! decides nothing about a request.
+
+pub mod assemble;
+pub mod demo;
+pub mod run;
+pub mod seed;
+pub mod serve;
+
+pub use serve::{App, Options};

@@ -1,6 +1,7 @@
 //! A credential's bytes, in a type that cannot print, clone or serialise itself.
 
 use std::fmt;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A credential's bytes.
@@ -85,6 +86,29 @@ impl Secret {
     /// Never true: an empty value is refused when it is made.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Tells whether an offered token is a certain secret, in constant time. Who holds one can test
+/// tokens, after a rotation too, and never sees the value.
+#[derive(Clone)]
+pub struct IsToken(Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+
+impl IsToken {
+    /// Wraps the test.
+    pub fn new(test: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(test))
+    }
+
+    /// Whether `offered` is it.
+    pub fn matches(&self, offered: &[u8]) -> bool {
+        (self.0)(offered)
+    }
+}
+
+impl fmt::Debug for IsToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IsToken")
     }
 }
 

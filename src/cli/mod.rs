@@ -1,13 +1,80 @@
-//! The command line: one file per verb.
+//! The command line: one file per verb. Results go to stdout, the rest to stderr; exit 0 done,
+//! 1 failed, 2 usage or config.
 
 pub mod ca;
 pub mod child;
+pub mod demo;
+pub mod explain;
+pub mod reload;
+pub mod run;
 pub mod secret;
+pub mod serve;
+pub mod settings;
+
+use clap::{Parser, Subcommand};
+use settings::Failed;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Stands between an AI agent and the internet, and holds its credentials for it.
+#[derive(Debug, Parser)]
+#[command(name = "keyferry", version, max_term_width = 100)]
+struct Cli {
+    /// The config; without it ./keyferry.yaml, else the one in your config directory
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run one command behind a proxy of its own
+    Run(run::RunArgs),
+    /// Run the proxy until told to stop
+    Serve(serve::ServeArgs),
+    /// Say which rule decides over a request, and what is injected
+    Explain(explain::ExplainArgs),
+    /// Show it working, with a local service that demands a credential
+    Demo(demo::DemoArgs),
+    /// The certificate authority: where it is, export it, have the system trust it
+    Ca(ca::CaArgs),
+    /// The encrypted store: set, list and remove secrets
+    Secret(secret::SecretArgs),
+    /// Have a running `serve` read its config again
+    Reload,
+    #[command(name = demo::AGENT_VERB, hide = true)]
+    DemoAgent,
+}
 
 /// Parses the command line and runs the verb.
-pub fn main() -> std::process::ExitCode {
+pub fn main() -> ExitCode {
     if let Some(code) = child::become_if_asked() {
         return code;
     }
-    std::process::ExitCode::SUCCESS
+    match dispatch(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let (text, code) = match error.downcast_ref::<Failed>() {
+                Some(failed) => (failed.to_string(), failed.exit_code()),
+                None => (format!("{error:#}"), 1),
+            };
+            settings::complain(&text);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config.as_deref();
+    match cli.verb {
+        Verb::Run(args) => run::run(args, config),
+        Verb::Serve(args) => serve::run(&args, config),
+        Verb::Explain(args) => explain::run(&args, config),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::DemoAgent => demo::agent(),
+        Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
+        Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
+        Verb::Reload => reload::run(config),
+    }
 }

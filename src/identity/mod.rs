@@ -2,12 +2,12 @@
 
 use crate::base::ids::{AgentId, SecretId};
 use crate::base::peer::Peer;
+use crate::base::secret::IsToken;
 use crate::config::Config;
 use crate::config::model::Proof;
 use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use http::HeaderValue;
-use std::fmt;
 
 /// Who may ask, and what proves it.
 #[derive(Debug)]
@@ -15,10 +15,7 @@ pub struct Identity {
     agents: Vec<Vec<Check>>,
 }
 
-/// Tells whether an offered token is a certain secret, in constant time. It asks the store anew each
-/// time, so that a rotated token counts at once; this room never sees the value.
-pub type IsToken = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
-
+#[derive(Debug)]
 enum Check {
     Nothing,
     Token(IsToken),
@@ -84,7 +81,7 @@ impl Identity {
 impl Check {
     fn token(&self, offered: &[u8]) -> bool {
         match self {
-            Self::Token(is_token) => is_token(offered),
+            Self::Token(token) => token.matches(offered),
             Self::Hash(hash) => {
                 let digest = digest::digest(&digest::SHA256, offered);
                 constant_time::verify_slices_are_equal(digest.as_ref(), hash).is_ok()
@@ -100,18 +97,6 @@ impl Check {
             (Self::Network(net), Peer::Tcp(address)) => net.contains(&address.ip().to_canonical()),
             _ => false,
         }
-    }
-}
-
-impl fmt::Debug for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "Nothing",
-            Self::Token(_) => "Token",
-            Self::Hash(_) => "Hash",
-            Self::Uid(_) => "Uid",
-            Self::Network(_) => "Network",
-        })
     }
 }
 

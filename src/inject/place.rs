@@ -4,7 +4,7 @@ use super::Error;
 use crate::base::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, uri::PathAndQuery};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use std::sync::Arc;
@@ -108,7 +108,8 @@ pub(super) enum Swap<T> {
 /// Swaps the stand-in in a header's values, plain or inside a Basic credential.
 pub(super) fn swap_header(headers: &mut HeaderMap, name: &HeaderName, stand_in: &str, secret: &Secret) -> Swap<()> {
     let mut swapped = Swap::Absent;
-    for value in headers.get_all_mut(name) {
+    let Entry::Occupied(mut values) = headers.entry(name) else { return Swap::Absent };
+    for value in values.iter_mut() {
         match swap_value(value, stand_in, secret, name == AUTHORIZATION) {
             Swap::Absent => {}
             Swap::Done(new) if swapped == Swap::Absent => {

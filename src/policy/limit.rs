@@ -37,7 +37,9 @@ pub(super) struct Over {
 
 /// A place among the concurrent requests, given back when dropped.
 #[derive(Debug, Clone, Default)]
-pub struct Held(Option<Arc<Place>>);
+pub struct Held {
+    _place: Option<Arc<Place>>,
+}
 
 #[derive(Debug)]
 struct Place(Arc<Count>);
@@ -64,7 +66,7 @@ impl Limiter {
 
     pub(super) fn admit(&self, agent: usize) -> Result<Held, Over> {
         let Some(count) = self.agents.get(agent) else {
-            return Ok(Held(None));
+            return Ok(Held::default());
         };
         let held = self.place(count)?;
         if let Some(rate) = &self.rate {
@@ -75,11 +77,11 @@ impl Limiter {
 
     fn place(&self, count: &Arc<Count>) -> Result<Held, Over> {
         let Some(most) = self.concurrent else {
-            return Ok(Held(None));
+            return Ok(Held::default());
         };
         let add = |running| (running < most).then_some(running + 1);
         match count.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
-            Ok(_) => Ok(Held(Some(Arc::new(Place(Arc::clone(count)))))),
+            Ok(_) => Ok(Held { _place: Some(Arc::new(Place(Arc::clone(count)))) }),
             Err(_) => Err(Over {
                 retry_after: Duration::from_secs(1),
                 what: "requests at one time",

@@ -43,7 +43,7 @@ pub struct Proxy {
     /// Certificates for the agents' side.
     pub leaves: Arc<Leaves>,
     /// Where records go.
-    pub log: Arc<Log>,
+    pub log: Log,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The tasks that serve agents.
@@ -52,7 +52,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Puts the parts together.
-    pub fn new(live: Live, leaves: Arc<Leaves>, log: Arc<Log>, metrics: Arc<Metrics>, tasks: Tasks) -> Self {
+    pub fn new(live: Live, leaves: Arc<Leaves>, log: Log, metrics: Arc<Metrics>, tasks: Tasks) -> Self {
         let generation = watch::Sender::new(live.generation);
         Self { live: ArcSwap::from_pointee(live), generation, leaves, log, metrics, tasks }
     }

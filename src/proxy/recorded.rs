@@ -28,7 +28,7 @@ pub struct Entry {
     pub scrubbed: Arc<AtomicU64>,
     /// The counters of the rule that decided.
     pub rule: Option<Arc<RuleMetrics>>,
-    log: Arc<Log>,
+    log: Log,
     metrics: Arc<Metrics>,
     discarded: bool,
     _active: Active,
@@ -36,14 +36,14 @@ pub struct Entry {
 
 impl Entry {
     /// Begins an exchange.
-    pub fn begin(log: &Arc<Log>, metrics: &Arc<Metrics>) -> Self {
+    pub fn begin(log: &Log, metrics: &Arc<Metrics>) -> Self {
         Self {
             record: Box::new(Record::begin(super::connection::request_id())),
             start: Instant::now(),
             bytes_in: Arc::default(),
             scrubbed: Arc::default(),
             rule: None,
-            log: Arc::clone(log),
+            log: log.clone(),
             metrics: Arc::clone(metrics),
             discarded: false,
             _active: metrics.exchanging(),

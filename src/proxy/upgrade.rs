@@ -15,11 +15,11 @@ use crate::config::model::Action;
 use crate::inject::Armed;
 use crate::inject::websocket::Rewriter;
 use crate::net::{Answer, Lease};
-use crate::scrub;
+use crate::scrub::{self, websocket::Scrub};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -45,8 +45,9 @@ pub struct Splice {
     agent: OnUpgrade,
     upstream: OnUpgrade,
     ask: Ask,
-    outward: Outward,
-    inward: scrub::websocket::Scrubber,
+    outward: Option<Rewriter>,
+    inward: Scrub,
+    hits: Arc<AtomicU64>,
     _lease: Lease,
 }
 
@@ -128,8 +129,9 @@ impl Switch {
             agent: self.agent,
             upstream,
             ask,
-            outward: Outward::new(&armed),
-            inward: scrub::websocket::Scrubber::new(&armed.needles, hits),
+            outward: outward(&armed)?,
+            inward: Scrub::new(&armed.needles),
+            hits: Arc::clone(hits),
             _lease: lease,
         };
         Ok((reply, splice))
@@ -161,7 +163,13 @@ impl Splice {
         let (mut outward, mut inward) = (self.outward, self.inward);
         let passing = async {
             tokio::try_join!(
-                pump(from_agent, to_upstream, |read, write| outward.push(read, write)),
+                pump(from_agent, to_upstream, |read, write| match &mut outward {
+                    Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
+                    None => {
+                        write.extend_from_slice(&read);
+                        Ok(())
+                    }
+                }),
                 pump(from_upstream, to_agent, |read, write| inward.push(read, write).map_err(io::Error::other)),
             )
         };
@@ -174,6 +182,7 @@ impl Splice {
             }
         }
         entry.record.bytes_out = out.load(Ordering::Relaxed);
+        self.hits.fetch_add(inward.hits(), Ordering::Relaxed);
     }
 }
 
@@ -190,50 +199,33 @@ async fn forbidden(proxy: &Proxy, conn: &Conn, ask: &Ask) {
     std::future::pending().await
 }
 
-/// What happens to frames from the agent.
-enum Outward {
-    Pass,
-    Swap(Vec<Rewriter>),
-}
-
-impl Outward {
-    fn new(armed: &Armed) -> Self {
-        if armed.websocket.is_empty() {
-            return Self::Pass;
-        }
-        Self::Swap(armed.websocket.iter().map(|m| Rewriter::new(&m.stand_in, &m.held.secret)).collect())
+/// What swaps stand-ins in messages from the agent, if the rule says so.
+fn outward(armed: &Armed) -> Result<Option<Rewriter>, Fault> {
+    if armed.websocket.is_empty() {
+        return Ok(None);
     }
-
-    fn push(&mut self, read: &mut BytesMut, write: &mut BytesMut) -> io::Result<()> {
-        let Self::Swap(rewriters) = self else {
-            std::mem::swap(read, write);
-            return Ok(());
-        };
-        for rewriter in rewriters {
-            write.clear();
-            rewriter.push(read, write).map_err(io::Error::other)?;
-            std::mem::swap(read, write);
-        }
-        std::mem::swap(read, write);
-        Ok(())
-    }
+    let swaps = armed.websocket.iter().map(|m| (&*m.stand_in, &m.held.secret));
+    let broken = |e| {
+        let told = "the placeholder cannot be swapped in messages";
+        Fault::broken(StatusCode::BAD_GATEWAY, "credential_unfit", told, e)
+    };
+    Rewriter::new(swaps).map(Some).map_err(broken)
 }
 
 /// Reads, filters and writes until the end, which is passed on as an end.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut filter: impl FnMut(&mut BytesMut, &mut BytesMut) -> io::Result<()>,
+    mut filter: impl FnMut(Bytes, &mut BytesMut) -> io::Result<()>,
 ) -> io::Result<()> {
     let (mut read, mut write) = (BytesMut::new(), BytesMut::new());
     loop {
-        read.clear();
         write.clear();
         read.reserve(BUFFER);
         if from.read_buf(&mut read).await? == 0 {
             return to.shutdown().await;
         }
-        filter(&mut read, &mut write)?;
+        filter(read.split().freeze(), &mut write)?;
         if !write.is_empty() {
             to.write_all(&write).await?;
             to.flush().await?;

@@ -1,0 +1,141 @@
+//! One command, with a proxy of its own: sockets, trust, stand-ins and environment; then its exit.
+
+use super::seed;
+use super::serve::{App, Options, loopback};
+use crate::audit::Totals;
+use crate::ca::bundle::Bundle;
+use crate::config::Config;
+use crate::config::model::Source;
+use crate::launch::{self, Environment, Exit, Given, Tether, Withheld};
+use crate::listen::bound::Local;
+use anyhow::{Context, Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A command to run and how.
+#[derive(Debug)]
+pub struct Command {
+    /// Program and arguments.
+    pub words: Vec<OsString>,
+    /// Variables of the caller's.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Variables that look like credentials but stay.
+    pub keep: Vec<String>,
+    /// Hosts it may reach past the proxy.
+    pub no_proxy: Vec<String>,
+    /// Keyferry's own directory.
+    pub data_dir: PathBuf,
+    /// Whose rules it gets; needed where the configuration has several agents.
+    pub agent: Option<String>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub struct Report {
+    /// The command's own exit.
+    pub exit: Exit,
+    /// What went through the proxy.
+    pub totals: Totals,
+}
+
+/// What a command is about to get, for whoever starts it to see.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The running proxy.
+    pub app: App,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The command's environment.
+    pub environment: Environment,
+    /// Variables and the stand-ins in them.
+    pub placeholders: Vec<(String, String)>,
+    words: Vec<OsString>,
+    _dir: tempfile::TempDir,
+}
+
+/// Builds the proxy and all that the command needs to go through it, and begins to serve.
+///
+/// # Errors
+/// Whatever is wrong, in words for the operator.
+pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
+    let named = agent(&config, command.agent.as_deref())?;
+    config.listen = vec![loopback()];
+    let options = Options { data_dir: command.data_dir, seed: seed::fresh()?, named: Some(named) };
+    let app = App::build(config, options).await?;
+    let Some(Local::Tcp(address)) = app.locals().first().cloned() else { bail!("the proxy has no address") };
+    let dir = tempfile::Builder::new().prefix("keyferry-").tempdir().context("cannot make a directory for this run")?;
+    let own_roots = variable(&command.environment, "SSL_CERT_FILE");
+    let bundle = Bundle::write(dir.path(), &app.authority, own_roots.as_deref().map(Path::new))?;
+    let placeholders = placeholders(&app);
+    let given = Given {
+        proxy: launch::Proxy::parse(&format!("http://{address}"))?,
+        dir: dir.path().join("agent"),
+        ca_pem: bundle.ca_pem().to_owned(),
+        bundle_pem: bundle.bundle_pem().to_owned(),
+        truststore_p12: bundle.truststore_p12().to_owned(),
+        placeholders: placeholders.clone(),
+        withheld: sources(&app),
+        keep: command.keep,
+        no_proxy: command.no_proxy,
+        git_over_https: Vec::new(),
+    };
+    let environment = launch::agent_environment(command.environment.into_iter(), &given)?;
+    app.start().await?;
+    Ok(Prepared { app, address, environment, placeholders, words: command.words, _dir: dir })
+}
+
+impl Prepared {
+    /// What the caller has and the command does not get.
+    pub fn withheld(&self) -> &[Withheld] {
+        &self.environment.withheld
+    }
+
+    /// Runs the command to its end, then lets the proxy finish.
+    ///
+    /// # Errors
+    /// When the command cannot be started.
+    pub async fn run(self) -> Result<Report, launch::Error> {
+        let vars = self.environment.vars.clone();
+        let exit = launch::child::run(&self.words, vars, &Tether::own_program()).await;
+        self.app.finish().await;
+        Ok(Report { exit: exit?, totals: self.app.proxy.log.totals() })
+    }
+}
+
+/// The agent that the command is: the one named, or the only one there is.
+fn agent(config: &Config, wanted: Option<&str>) -> Result<Arc<str>> {
+    let names = || config.agents.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ");
+    match (wanted, config.agents.as_slice()) {
+        (None, [only]) => Ok(Arc::clone(&only.name)),
+        (None, _) => bail!("the config has several agents: say which this command is with `--agent` ({})", names()),
+        (Some(wanted), agents) => match agents.iter().find(|agent| &*agent.name == wanted) {
+            Some(agent) => Ok(Arc::clone(&agent.name)),
+            None => bail!("no agent is named `{wanted}`; the config has: {}", names()),
+        },
+    }
+}
+
+/// Each variable that an agent finds a credential in, with the stand-in it gets.
+fn placeholders(app: &App) -> Vec<(String, String)> {
+    let live = app.proxy.live();
+    let specs = live.config.secrets.iter().zip(0..).map(|(spec, at)| (spec, crate::base::ids::SecretId(at)));
+    let pairs = specs.filter_map(|(spec, id)| Some((spec, live.stand_ins.of(id)?.to_string())));
+    pairs.flat_map(|(spec, text)| spec.agent_env.iter().map(move |name| (name.clone(), text.clone()))).collect()
+}
+
+/// The variables that secrets are read from: the command must not have them.
+fn sources(app: &App) -> Vec<String> {
+    let live = app.proxy.live();
+    let env = |spec: &crate::config::model::SecretSpec| match &spec.source {
+        Source::Env(name) => Some(name.clone()),
+        Source::File(_) | Source::Exec { .. } | Source::Store(_) => None,
+    };
+    live.config.secrets.iter().filter_map(env).collect()
+}
+
+fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString> {
+    let found = environment.iter().find(|(key, _)| key == OsStr::new(name));
+    found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,250 @@
+//! The running program: sockets bound, parts built, served until told to stop, drained.
+
+use super::assemble::{self, Surroundings};
+use crate::admin::Admin;
+use crate::audit::Log;
+use crate::base::host::Host;
+use crate::base::tasks::Tasks;
+use crate::base::wire::Wire;
+use crate::ca::authority::Authority;
+use crate::ca::leaves::Leaves;
+use crate::config::Config;
+use crate::config::model::{Bind, Limits, Listen};
+use crate::listen::bound::Local;
+use crate::listen::{Accepted, Bound, serve};
+use crate::metrics::Metrics;
+use crate::proxy::connection::Caller;
+use crate::proxy::{Proxy, entry};
+use crate::store::Store;
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+/// What the command line adds to a configuration.
+#[derive(Debug)]
+pub struct Options {
+    /// Keyferry's own directory.
+    pub data_dir: PathBuf,
+    /// Where made-up stand-ins come from.
+    pub seed: Vec<u8>,
+    /// The agent that everything on the listeners is; `run` knows whom it started.
+    pub named: Option<Arc<str>>,
+}
+
+/// Everything bound and built, serving once [`start`](Self::start) is called.
+#[derive(Debug)]
+pub struct App {
+    /// The data path.
+    pub proxy: Arc<Proxy>,
+    /// The CA.
+    pub authority: Arc<Authority>,
+    around: Surroundings,
+    store: Mutex<Store>,
+    generation: AtomicU64,
+    listeners: Mutex<Vec<(Listen, Bound)>>,
+    admin_socket: Mutex<Option<Bound>>,
+    admin: Option<Admin>,
+    locals: Vec<Local>,
+    named: Option<Arc<str>>,
+    limits: Limits,
+}
+
+/// Records get this long to reach the disk at the end.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+/// Connections to the operator's listener at one time.
+const ADMIN_CONNECTIONS: usize = 64;
+
+impl App {
+    /// Binds every socket, opens CA, secrets and log, and builds the data path; starts no task that
+    /// serves. So a taken port, a missing secret or an unreadable CA fails the start.
+    ///
+    /// # Errors
+    /// Whatever is wrong, in words for the operator.
+    pub async fn build(config: Config, options: Options) -> Result<Self> {
+        let config = Arc::new(config);
+        let listeners = bind_all(&config)?;
+        let admin_socket = config.admin.as_ref().map(|admin| Bound::bind(&admin.bind, None)).transpose()?;
+        let authority = Arc::new(Authority::open(&config.ca)?);
+        let log = Log::open(&config.audit)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let (tasks, background) = (Tasks::new(), Tasks::new());
+        let locals: Vec<Local> = listeners.iter().map(|(_, bound)| bound.local().clone()).collect();
+        let own = locals.iter().chain(admin_socket.iter().map(Bound::local)).filter_map(tcp).collect();
+        let around =
+            Surroundings { data_dir: options.data_dir, seed: options.seed, own, background, metrics: Arc::clone(&metrics) };
+        let (live, store) = assemble::live(Arc::clone(&config), &around, 1, None).await?;
+        let leaves = Arc::new(Leaves::new(Arc::clone(&authority), config.limits.leaves)?);
+        let admin = admin_socket.as_ref().map(|socket| {
+            let hosts = tcp(socket.local()).map(|address| Host::from(address.ip())).into_iter().collect();
+            Admin::new(Arc::clone(&metrics), log.clone(), hosts, tasks.clone())
+        });
+        let app = Self {
+            proxy: Arc::new(Proxy::new(live, leaves, log, metrics, tasks)),
+            authority,
+            around,
+            store: Mutex::new(store),
+            generation: AtomicU64::new(1),
+            listeners: Mutex::new(listeners),
+            admin_socket: Mutex::new(admin_socket),
+            admin,
+            locals,
+            named: options.named,
+            limits: config.limits.clone(),
+        };
+        app.tell_admin(&config);
+        Ok(app)
+    }
+
+    /// Where agents connect, with real ports.
+    pub fn locals(&self) -> &[Local] {
+        &self.locals
+    }
+
+    /// Where the operator connects.
+    pub fn admin_local(&self) -> Option<Local> {
+        self.admin_socket.lock().as_ref().map(|bound| bound.local().clone())
+    }
+
+    /// Begins to accept.
+    ///
+    /// # Errors
+    /// When a TLS listener has no certificate to show.
+    pub async fn start(&self) -> Result<()> {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        for (listen, bound) in listeners {
+            let tls = if listen.tls { Some(self.own_certificate(&bound).await?) } else { None };
+            let door = Door { proxy: Arc::clone(&self.proxy), tls, named: self.named.clone(), time: self.limits.head_time };
+            let each = move |accepted| door.clone().enter(accepted);
+            let tasks = self.proxy.tasks.clone();
+            self.proxy.tasks.spawn(serve(bound, Arc::clone(&slots), tasks, each));
+        }
+        let admin_socket = self.admin_socket.lock().take();
+        if let (Some(bound), Some(admin)) = (admin_socket, self.admin.clone()) {
+            let each = move |accepted: Accepted| {
+                let admin = admin.clone();
+                async move { admin.serve_connection(accepted.wire).await }
+            };
+            let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+            self.proxy.tasks.spawn(serve(bound, slots, self.proxy.tasks.clone(), each));
+        }
+        Ok(())
+    }
+
+    /// Puts another configuration in force, or leaves the old one whole. Listeners, CA, log and
+    /// global limits are those of the start; what of them changed is returned, for a restart.
+    ///
+    /// # Errors
+    /// When the new one cannot be built.
+    pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>> {
+        let previous = self.store.lock().clone();
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let old = self.proxy.live();
+        let wants_restart = restarts(&old.config, &config);
+        let config = Arc::new(config);
+        let built = assemble::live(Arc::clone(&config), &self.around, generation, Some(previous)).await;
+        let (live, store) = match built {
+            Ok(built) => built,
+            Err(error) => {
+                self.proxy.metrics.reload_failures.inc();
+                return Err(error);
+            }
+        };
+        *self.store.lock() = store;
+        self.proxy.replace(live);
+        self.proxy.metrics.reloads.inc();
+        self.tell_admin(&config);
+        Ok(wants_restart)
+    }
+
+    /// Stops accepting, lets exchanges finish up to the drain time, ends what is left, and writes
+    /// the last records. Returns how many connections had to be ended.
+    pub async fn finish(&self) -> usize {
+        let cut = self.proxy.tasks.finish(self.limits.drain_time).await;
+        self.around.background.finish(Duration::ZERO).await;
+        let log = self.proxy.log.clone();
+        let lost = tokio::task::spawn_blocking(move || log.finish(FLUSH_TIME)).await.unwrap_or(0);
+        if lost > 0 {
+            tracing::warn!("{lost} audit records could not be written");
+        }
+        cut
+    }
+
+    fn tell_admin(&self, config: &Config) {
+        let Some(admin) = &self.admin else { return };
+        let token = config.admin.as_ref().and_then(|admin| admin.token);
+        let token = token.map(|id| assemble::token_test(&self.store.lock(), id));
+        let listen = self.locals.iter().map(ToString::to_string).collect();
+        admin.update(assemble::status(config, listen), token);
+    }
+
+    /// The certificate of an HTTPS proxy: a leaf of our own CA for the address it is bound to.
+    async fn own_certificate(&self, bound: &Bound) -> Result<TlsAcceptor> {
+        let host = match bound.local() {
+            Local::Tcp(address) if !address.ip().is_unspecified() => Host::from(address.ip()),
+            Local::Tcp(_) | Local::Unix(_) => Host::parse("localhost")?,
+        };
+        let config = self.proxy.leaves.server_config(&host).await.context("no certificate for a TLS listener")?;
+        Ok(TlsAcceptor::from(config))
+    }
+}
+
+/// The way in of one listener.
+#[derive(Clone)]
+struct Door {
+    proxy: Arc<Proxy>,
+    tls: Option<TlsAcceptor>,
+    named: Option<Arc<str>>,
+    time: Duration,
+}
+
+impl Door {
+    async fn enter(self, accepted: Accepted) {
+        let caller = Caller { peer: accepted.peer, offered: None, named: self.named };
+        let wire = match self.tls {
+            None => accepted.wire,
+            Some(acceptor) => match tokio::time::timeout(self.time, acceptor.accept(accepted.wire)).await {
+                Ok(Ok(stream)) => Wire::new(stream),
+                Ok(Err(error)) => return tracing::debug!("TLS from {}: {error}", caller.peer),
+                Err(_) => return,
+            },
+        };
+        entry::serve(self.proxy, wire, caller).await;
+    }
+}
+
+fn bind_all(config: &Config) -> Result<Vec<(Listen, Bound)>> {
+    let bind = |listen: &Listen| Ok((listen.clone(), Bound::bind(&listen.bind, listen.mode)?));
+    config.listen.iter().map(bind).collect()
+}
+
+fn tcp(local: &Local) -> Option<SocketAddr> {
+    match local {
+        Local::Tcp(address) => Some(*address),
+        Local::Unix(_) => None,
+    }
+}
+
+/// Sections that a reload cannot change, of those that differ.
+fn restarts(old: &Config, new: &Config) -> Vec<&'static str> {
+    let differ = [
+        ("listen", old.listen != new.listen),
+        ("admin", old.admin.as_ref().map(|a| &a.bind) != new.admin.as_ref().map(|a| &a.bind)),
+        ("ca", old.ca != new.ca),
+        ("audit", old.audit != new.audit),
+        ("limits", old.limits != new.limits),
+    ];
+    differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+/// An ephemeral loopback listener, for `run`.
+pub fn loopback() -> Listen {
+    let bind = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Listen { bind, speak: crate::config::model::Speak::Proxy, tls: false, mode: None }
+}
