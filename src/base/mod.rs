@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod body;
+pub mod frame;
 pub mod glob;
 pub mod host;
 pub mod ids;

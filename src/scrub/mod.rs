@@ -13,15 +13,15 @@ mod coding;
 mod decode;
 mod envelope;
 mod needles;
-mod reply;
+mod response;
 mod spell;
 mod stream;
 pub mod websocket;
 
 pub use body::body;
-pub use coding::{Asked, Unscrubbable, ask};
+pub use coding::{Offered, Unscrubbable, negotiate};
 pub use needles::{MIN_SEARCHED, Needles, headers};
-pub use reply::reply;
+pub use response::response;
 
 #[cfg(test)]
 mod tests;

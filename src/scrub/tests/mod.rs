@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod coded;
+mod framed;
 mod plain;
 mod spelled;
 
