@@ -157,3 +157,10 @@ fn keyring_entry(dir: &Path) -> Result<keyring_core::Entry, Error> {
     let store = linux_keyutils_keyring_store::Store::new().map_err(failed)?;
     store.build("keyferry", &dir.to_string_lossy(), None).map_err(failed)
 }
+
+/// Takes the key for `dir` out of the keyring, as a boot does.
+#[cfg(test)]
+pub(super) fn forget(dir: &Path) {
+    let entry = keyring_entry(dir).and_then(|e| e.delete_credential().map_err(|e| Error::Keyring(e.to_string())));
+    assert!(entry.is_ok(), "{entry:?}");
+}

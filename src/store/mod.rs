@@ -130,6 +130,25 @@ struct Current {
     term: Option<(Instant, Instant)>,
 }
 
+/// What a slot has to give.
+enum AtHand {
+    /// A value.
+    Good(Arc<Held>),
+    /// A value that is still good, and not for long.
+    Ageing(Arc<Held>),
+    /// Nothing, or nothing good.
+    None,
+}
+
+impl AtHand {
+    fn held(self) -> Option<Arc<Held>> {
+        match self {
+            Self::Good(held) | Self::Ageing(held) => Some(held),
+            Self::None => None,
+        }
+    }
+}
+
 impl Store {
     /// Reads what can be read at once, and watches files.
     ///
@@ -173,22 +192,15 @@ impl Store {
         })
     }
 
-    /// The value of now, if it is at hand. Takes no lock.
+    /// The value of now, if it is at hand; then no lock is taken. If it is not, or not for long, and
+    /// a program gives it, that is started (on the running runtime), for the next who ask.
     pub fn current(&self, id: SecretId) -> Option<Arc<Held>> {
-        let slot = self.inner.slots.get(id.index())?;
-        let current = slot.current.load();
-        let current = current.as_ref()?;
-        if let Some((renew, end)) = current.term {
-            let now = Instant::now();
-            if now >= end {
-                return None;
-            }
-            if now >= renew {
-                // Whatever comes of it, the value at hand is still good.
-                let _ = fetch::join(&self.inner, id);
-            }
+        let found = self.inner.slots.get(id.index())?.at_hand();
+        if !matches!(found, AtHand::Good(_)) {
+            // How it ends is told to those who wait for it.
+            let _ = fetch::join(&self.inner, id);
         }
-        Some(Arc::clone(&current.held))
+        found.held()
     }
 
     /// The value of now, fetched if it must be.
@@ -208,8 +220,10 @@ impl Store {
     /// Runs every program whose secret is not at hand, a few at a time, so that the first request
     /// need not wait. Returns those that failed; they are tried again when wanted.
     pub async fn prefetch(&self) -> Vec<Error> {
-        let missing = (0..).zip(&self.inner.slots).map(|(id, _)| SecretId(id));
-        let missing: Vec<_> = missing.filter(|id| self.current(*id).is_none()).collect();
+        let missing = (0..)
+            .zip(&self.inner.slots)
+            .filter(|(_, slot)| slot.at_hand().held().is_none());
+        let missing: Vec<_> = missing.map(|(id, _)| SecretId(id)).collect();
         let fetched = futures_util::stream::iter(missing).map(|id| self.get(id)).buffered(4);
         fetched.filter_map(async |result| result.err()).collect().await
     }
@@ -277,6 +291,19 @@ impl Slot {
             fetching: Mutex::default(),
             complaint: Mutex::default(),
         })
+    }
+
+    fn at_hand(&self) -> AtHand {
+        let current = self.current.load();
+        let Some(current) = current.as_ref() else {
+            return AtHand::None;
+        };
+        let held = Arc::clone(&current.held);
+        match current.term.map(|(renew, end)| (Instant::now(), renew, end)) {
+            Some((now, _, end)) if now >= end => AtHand::None,
+            Some((now, renew, _)) if now >= renew => AtHand::Ageing(held),
+            _ => AtHand::Good(held),
+        }
     }
 
     /// The value at hand when `held` is the same, so that it keeps its version; else `held`.

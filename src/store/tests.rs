@@ -234,6 +234,14 @@ async fn fifty_who_wait_run_the_program_once() {
 }
 
 #[tokio::test]
+async fn asking_for_what_is_not_at_hand_starts_its_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), &[shell("echo value", None, LONG)]);
+    assert!(store.current(FIRST).is_none());
+    until("the value", || holds(&store, "value")).await;
+}
+
+#[tokio::test]
 async fn who_goes_away_does_not_take_the_run_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), &[shell("sleep 0.3; echo value", None, LONG)]);

@@ -139,3 +139,20 @@ fn odd_names_and_values_are_refused() {
     let bytes = Secret::new(vec![0xff, 0xfe]).unwrap();
     assert!(matches!(file.set("k", bytes), Err(Error::NotText(_))));
 }
+
+#[test]
+fn the_keyring_holds_the_key_or_says_that_it_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = EncryptedFile::new(dir.path(), KeySource::Keyring);
+    match file.set("k", secret("v")) {
+        Ok(()) => {
+            assert!(file.get("k").unwrap().unwrap().matches(b"v"));
+            assert!(!dir.path().join("secrets.key").exists());
+            super::super::key::forget(dir.path());
+            assert!(matches!(file.get("k"), Err(Error::KeyringEmpty)));
+            assert!(matches!(file.set("k", secret("v")), Err(Error::KeyringEmpty)));
+        }
+        // A container may forbid the system calls; then the message names the way out.
+        Err(error) => assert!(error.to_string().contains("KEYFERRY_STORE_KEY"), "{error}"),
+    }
+}
