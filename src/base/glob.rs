@@ -163,11 +163,13 @@ fn label_matches(glob: &[u8], label: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct HostMap<T> {
     any: Vec<Entry<T>>,
-    addresses: HashMap<IpAddr, Vec<Entry<T>>, foldhash::fast::RandomState>,
-    exact: HashMap<Box<str>, Vec<Entry<T>>, foldhash::fast::RandomState>,
-    below: HashMap<Box<str>, Vec<Entry<T>>, foldhash::fast::RandomState>,
-    inner: HashMap<Box<str>, Vec<(String, Entry<T>)>, foldhash::fast::RandomState>,
+    addresses: Under<IpAddr, Entry<T>>,
+    exact: Under<Box<str>, Entry<T>>,
+    below: Under<Box<str>, Entry<T>>,
+    inner: Under<Box<str>, (String, Entry<T>)>,
 }
+
+type Under<K, E> = HashMap<K, Vec<E>, foldhash::fast::RandomState>;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -231,13 +233,11 @@ impl<T: Copy + Ord> HostMap<T> {
                     }
                 }
                 if !self.inner.is_empty() {
-                    for suffix in suffixes(name).chain(std::iter::once("")) {
-                        for (glob, entry) in self.inner.get(suffix).into_iter().flatten() {
-                            if labels_match(glob, name) && entry_port(entry.port, target.port) {
-                                found.push(entry.value);
-                            }
-                        }
-                    }
+                    let near = suffixes(name).chain(std::iter::once(""));
+                    let near = near.filter_map(|suffix| self.inner.get(suffix)).flatten();
+                    let matching =
+                        near.filter(|(glob, entry)| labels_match(glob, name) && entry_port(entry.port, target.port));
+                    found.extend(matching.map(|(_, entry)| entry.value));
                 }
             }
         }
@@ -355,6 +355,7 @@ impl PathGlob {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn target(text: &str) -> Target {
