@@ -92,7 +92,9 @@ impl Secret {
 /// Tells whether an offered token is a certain secret, in constant time. Who holds one can test
 /// tokens, after a rotation too, and never sees the value.
 #[derive(Clone)]
-pub struct IsToken(Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+pub struct IsToken(Arc<Test>);
+
+type Test = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 impl IsToken {
     /// Wraps the test.
@@ -120,6 +122,7 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
