@@ -43,13 +43,19 @@ fn print(outcome: &Result<Loaded, Mistakes>) {
             if !warnings.is_empty() {
                 settings::say(&warnings.render(settings::colour()));
             }
-            let counts =
-                [(config.rules.len(), "rule"), (config.secrets.len(), "secret"), (config.agents.len(), "agent")];
+            let counts = [
+                (config.rules.len(), "rule"),
+                (config.secrets.len(), "secret"),
+                (config.agents.len(), "agent"),
+            ];
             println!("ok: {}", counts.map(|(number, what)| counted(number, what)).join(", "));
         }
         Err(mistakes) => {
             settings::say(&mistakes.render(settings::colour()));
-            settings::say(&format!("{}; the config does not load", counted(mistakes.len(), "mistake")));
+            settings::say(&format!(
+                "{}; the config does not load",
+                counted(mistakes.len(), "mistake")
+            ));
         }
     }
 }

@@ -139,4 +139,3 @@ fn only_changes(rule: &RawRule, found: &mut Findings<'_>) {
         }
     }
 }
-

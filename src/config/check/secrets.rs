@@ -35,8 +35,7 @@ pub(super) fn check(
     scope: &Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<Vec<SecretSpec>> {
-    let presets: HashMap<SecretId, &Preset> =
-        expanded.iter().filter_map(|e| Some((e.secret?, e.preset?))).collect();
+    let presets: HashMap<SecretId, &Preset> = expanded.iter().filter_map(|e| Some((e.secret?, e.preset?))).collect();
     let mut specs = Vec::new();
     let mut variables: HashMap<String, String> = HashMap::new();
     for (at, (name, secret)) in raw.secrets().iter().enumerate() {
@@ -48,10 +47,16 @@ pub(super) fn check(
         }
         let Some(RawSecret(secret)) = secret else { continue };
         let usual = presets.get(&id).map(|preset| preset.env.as_slice());
-        let Some(spec) = spec(name, secret, usual, scope.injected.contains(&id), scope, found) else { continue };
+        let Some(spec) = spec(name, secret, usual, scope.injected.contains(&id), scope, found) else {
+            continue;
+        };
         for variable in &spec.agent_env {
             if let Some(other) = variables.insert(variable.clone(), name.value.clone()) {
-                let message = format!("secrets `{}` and `{}` both go into `{variable}`", shown(&other), shown(name));
+                let message = format!(
+                    "secrets `{}` and `{}` both go into `{variable}`",
+                    shown(&other),
+                    shown(name)
+                );
                 let hint = "set `agent_env` of one of them; `agent_env: []` is none";
                 found.error(name.at, message).hint(hint);
             }
@@ -77,7 +82,13 @@ fn spec(
     found: &mut Findings<'_>,
 ) -> Option<SecretSpec> {
     let source = source(name, raw, scope, found);
-    let fit = raw.agent_env.iter().flat_map(|many| &many.0).filter(|v| !variable_is_fit(v, found)).count() == 0;
+    let fit = raw
+        .agent_env
+        .iter()
+        .flat_map(|many| &many.0)
+        .filter(|v| !variable_is_fit(v, found))
+        .count()
+        == 0;
     let source = source.filter(|_| fit)?;
     let agent_env = match (&raw.agent_env, usual, &source) {
         (Some(written), _, _) => written.0.iter().map(|v| v.value.clone()).collect(),
@@ -127,12 +138,7 @@ fn source(name: &Text, raw: &SecretMap, scope: &Scope<'_>, found: &mut Findings<
     }
 }
 
-fn exec(
-    raw: &SecretMap,
-    argv: &At<Vec<Text>>,
-    scope: &Scope<'_>,
-    found: &mut Findings<'_>,
-) -> Option<Source> {
+fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
         found
             .error(argv.at, "`exec` wants a program and its arguments")
