@@ -2,11 +2,13 @@
 //! 1 failed, 2 usage or config.
 
 pub mod ca;
+pub mod check;
 pub mod child;
 pub mod demo;
 pub mod explain;
 pub mod reload;
 pub mod run;
+pub mod schema;
 pub mod secret;
 pub mod serve;
 pub mod settings;
@@ -33,6 +35,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Run the proxy until told to stop
     Serve(serve::ServeArgs),
+    /// Check the config: every mistake at once, each with its line
+    Check(check::CheckArgs),
     /// Say which rule decides over a request, and what is injected
     Explain(explain::ExplainArgs),
     /// Show it working, with a local service that demands a credential
@@ -41,6 +45,8 @@ enum Verb {
     Ca(ca::CaArgs),
     /// The encrypted store: set, list and remove secrets
     Secret(secret::SecretArgs),
+    /// Print the JSON schema of the config, for editors
+    Schema,
     /// Have a running `serve` read its config again
     Reload,
     #[command(name = demo::AGENT_VERB, hide = true)]
@@ -70,11 +76,13 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Run(args) => run::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
+        Verb::Check(args) => check::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoAgent => demo::agent(),
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
+        Verb::Schema => schema::run(),
         Verb::Reload => reload::run(config),
     }
 }

@@ -141,12 +141,6 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
 #[derive(Debug, Clone)]
 pub(super) struct Named<T>(pub(super) Vec<(Text, Option<T>)>);
 
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
 impl<T: Read> Read for Named<T> {
     fn read(node: &Node, found: &mut Findings<'_>) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
@@ -166,10 +160,6 @@ impl<T: Read> Read for Named<T> {
             named.push((name, T::read(value, found)));
         }
         Some(Self(named))
-    }
-
-    fn absent() -> Option<Self> {
-        Some(Self::default())
     }
 }
 

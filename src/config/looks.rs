@@ -1,6 +1,8 @@
 //! Tells what looks like a credential, so that one written into the config by mistake is refused
 //! and never printed back.
 
+use std::ops::Range;
+
 /// Beginnings that issuers give to their credentials.
 const PREFIXES: &[&str] = &[
     "sk-",
@@ -44,16 +46,32 @@ const SHORTEST: usize = 12;
 
 /// Whether a text holds something that looks like a credential.
 pub(super) fn looks_secret(text: &str) -> bool {
-    runs(text).any(|(_, run)| run_looks_secret(run))
+    secrets(text).next().is_some()
 }
 
 /// The text with as many stars in place of each credential; no byte moves.
 pub(super) fn masked(text: &str) -> String {
     let mut out = text.to_owned();
-    for (at, run) in runs(text).filter(|(_, run)| run_looks_secret(run)) {
-        out.replace_range(at..at + run.len(), &"*".repeat(run.len()));
+    for range in secrets(text) {
+        let stars = "*".repeat(range.len());
+        out.replace_range(range, &stars);
     }
     out
+}
+
+/// Where credentials seem to stand. From the first sign of one to the end of its run, as what
+/// follows a slash may be more of it.
+fn secrets(text: &str) -> impl Iterator<Item = Range<usize>> {
+    runs(text).filter_map(|(at, run)| {
+        let mut start = 0;
+        for piece in run.split_inclusive(['/', '+', '=', '~']) {
+            if run_looks_secret(piece.trim_end_matches(['/', '+', '=', '~'])) {
+                return Some(at + start..at + run.len());
+            }
+            start += piece.len();
+        }
+        None
+    })
 }
 
 /// A value as a message may show it: masked, of one line, and short.
@@ -117,6 +135,7 @@ mod tests {
             "ghp_0123456789abcdef0123",
             "AKIAIOSFODNN7EXAMPLE",
             "key=wJalrXUtnFEMI1K7MDENG2bPxRfi3CYEXAMPLEKEY",
+            "https://glpat-0123456789abcdef@host/path",
         ] {
             assert!(looks_secret(secret), "{secret}");
         }

@@ -14,9 +14,11 @@ pub mod places;
 pub mod presets;
 mod raw;
 mod read;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod watch;
 
 pub use load::Loaded;
 pub use mistakes::{Mistake, Mistakes};

@@ -53,6 +53,12 @@ impl Preset {
             .map(|r| (r.name.as_ref().map_or("", |n| n.as_str()), r))
     }
 
+    /// The hosts its rules speak of, as written.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let hosts = self.rules.iter().filter_map(|r| r.host.as_ref());
+        hosts.flat_map(|h| h.0.iter().map(|t| t.as_str()))
+    }
+
     /// Its secret, from the first of `variables`.
     pub(super) fn spec(&self, variables: &[String]) -> SecretSpec {
         SecretSpec {

@@ -19,9 +19,9 @@ section! {
         /// The way out: whom to trust, where to dial.
         "upstream" upstream: Option<RawUpstream>,
         /// Where each credential lives, by a name of your choosing. Never the credential itself.
-        "secrets" secrets: Named<RawSecret>,
+        "secrets" secrets: Option<Named<RawSecret>>,
         /// Who may ask, by name. Absent: one agent, `default`, that needs to show nothing.
-        "agents" agents: Named<RawAgent>,
+        "agents" agents: Option<Named<RawAgent>>,
         /// What is allowed. The first rule that matches decides; what no rule matches is denied.
         "rules" rules: Option<Vec<RawRule>>,
         /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
@@ -57,7 +57,8 @@ section! {
 
 section! {
     /// The certificate authority: one of `dir`, `memory`, or `certificate` with `key`.
-    #[schemars(extend("oneOf" = [{"required": ["dir"]}, {"required": ["memory"]}, {"required": ["certificate", "key"]}]))]
+    #[schemars(extend("oneOf" = [{"required": ["dir"]}, {"required": ["memory"]}, {"required": ["certificate"]}],
+        "dependentRequired" = {"certificate": ["key"], "key": ["certificate"]}))]
     RawCa, "`ca`", {
         /// A directory: the CA is made on first use and kept there.
         "dir" dir: Option<Text>,
@@ -76,7 +77,7 @@ section! {
         /// Whom to trust: `system` and PEM files. Absent: `system`.
         "roots" roots: Option<Many<Text>>,
         /// Fixed answers for names, as `HOST: ADDRESS` or `HOST: ADDRESS:PORT`.
-        "resolve" resolve: Named<Text>,
+        "resolve" resolve: Option<Named<Text>>,
         /// Private, loopback or link-local networks that may be reached all the same, such as `127.0.0.0/8`.
         "allow_networks" allow_networks: Option<Many<Text>>,
     }
@@ -101,6 +102,7 @@ section! {
         /// What the agent holds instead. Absent: made up in the same shape as the credential.
         "placeholder" placeholder: Option<Text>,
         /// The environment variables in which `keyferry run` hands the placeholder to the agent.
+        /// Absent: those of the preset that uses the secret, or the `env` above when a rule injects it. `[]`: none.
         "agent_env" agent_env: Option<Many<Text>>,
     }
 }
@@ -122,6 +124,7 @@ section! {
 
 section! {
     /// One rule: which requests it speaks of, and what happens to them.
+    #[schemars(extend("anyOf" = [{"required": ["host"]}, {"required": ["preset"]}]))]
     RawRule, "a rule", {
         /// What logs and denials call it. Absent: the preset's name, or `rule N`.
         "name" name: Option<Text>,
@@ -150,8 +153,9 @@ section! {
 
 section! {
     /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query` and `placeholder`.
-    #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header", "value"]},
-        {"required": ["query", "value"]}, {"required": ["placeholder", "in"]}]))]
+    #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
+        {"required": ["query"]}, {"required": ["placeholder"]}],
+        "dependentRequired" = {"header": ["value"], "query": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
         /// A secret's name: `Authorization: Bearer …`.
         "bearer" bearer: Option<Text>,
@@ -231,6 +235,18 @@ section! {
         "drain_time" drain_time: Option<At<Lasting>>,
         /// Leaf certificates kept. Absent: 1000.
         "leaves" leaves: Option<At<u32>>,
+    }
+}
+
+impl RawConfig {
+    /// The secrets in order of writing; `None` for one that could not be read.
+    pub(super) fn secrets(&self) -> &[(Text, Option<RawSecret>)] {
+        self.secrets.as_ref().map_or(&[], |named| &named.0)
+    }
+
+    /// The agents in order of writing; `None` for one that could not be read.
+    pub(super) fn agents(&self) -> &[(Text, Option<RawAgent>)] {
+        self.agents.as_ref().map_or(&[], |named| &named.0)
     }
 }
 

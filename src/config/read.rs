@@ -101,6 +101,7 @@ impl<'t> Findings<'t> {
         let mut fields = Fields {
             values: HashMap::new(),
             guessed: Vec::new(),
+            stray: false,
             at: node.at,
         };
         for (key, value) in entries {
@@ -109,6 +110,7 @@ impl<'t> Findings<'t> {
                 continue;
             };
             let Some(known_key) = known.iter().find(|k| **k == name).copied() else {
+                fields.stray = true;
                 fields.guessed.extend(self.unknown_key(key.at, name, what, known));
                 continue;
             };
@@ -150,6 +152,8 @@ pub(super) struct Fields<'n> {
     values: HashMap<&'static str, &'n Node>,
     /// Known keys that an unknown one was probably meant to be.
     guessed: Vec<&'static str>,
+    /// Whether there was an unknown key.
+    pub(super) stray: bool,
     pub(super) at: Place,
 }
 
@@ -180,8 +184,8 @@ impl Fields<'_> {
 
 /// Defines a raw type, its keys, its schema and how it is read, all in one place.
 ///
-/// `bad` is set when a key was there but could not be read: checks that turn on a key's absence
-/// must then hold their peace.
+/// `bad` is set when a key was unknown or could not be read: checks that turn on a key's absence must
+/// then hold their peace.
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident, $what:literal, {
         $($(#[$field_meta:meta])* $key:literal $field:ident: $type:ty,)*
@@ -205,7 +209,7 @@ macro_rules! section {
                 found: &mut $crate::config::read::Findings<'_>,
             ) -> Option<Self> {
                 let mut fields = found.fields(node, $what, &[$($key),*])?;
-                let mut bad = false;
+                let mut bad = fields.stray;
                 $(let ($field, unread) = fields.take($key, $what, found);
                 bad |= unread;)*
                 Some(Self { $($field: $field?,)* at: fields.at, bad })

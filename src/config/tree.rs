@@ -3,6 +3,7 @@
 //! Reading into a tree first, and into the raw types from there, is what lets one pass report
 //! every unknown key and every wrong type; a derived `Deserialize` stops at the first.
 
+use super::looks::masked;
 use super::mistakes::Mistake;
 use super::place::Place;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -48,8 +49,8 @@ impl Value {
 pub(super) fn read(text: &str) -> Result<Node, Mistake> {
     let budget = serde_yaml::budget! {
         max_depth: 24,
-        max_events: 3_000_000,
-        max_nodes: 1_000_000,
+        max_events: 10_000_000,
+        max_nodes: 3_000_000,
         max_aliases: 1_000,
         max_anchors: 1_000,
         max_documents: 1,
@@ -69,7 +70,7 @@ pub(super) fn read(text: &str) -> Result<Node, Mistake> {
     serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         let place = error.location().map(|l| Place::of(&l)).unwrap_or_default();
-        Mistake::new(place, UserMessageFormatter.format_message(error).into_owned())
+        Mistake::new(place, masked(&UserMessageFormatter.format_message(error)))
     })
 }
 

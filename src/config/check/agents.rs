@@ -2,7 +2,7 @@
 
 use super::scope::{Scope, name_is_fit};
 use super::upstream::networks;
-use crate::config::leaf::{Named, Text};
+use crate::config::leaf::Text;
 use crate::config::model::{AgentSpec, Proof};
 use crate::config::raw::RawAgent;
 use crate::config::read::Findings;
@@ -13,19 +13,23 @@ use std::sync::Arc;
 const DEFAULT: &str = "default";
 
 /// Makes the names known before anything refers to them.
-pub(super) fn names(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Findings<'_>) {
-    for (name, _) in &raw.0 {
+pub(super) fn names(raw: &[(Text, Option<RawAgent>)], scope: &mut Scope<'_>, found: &mut Findings<'_>) {
+    for (name, _) in raw {
         name_is_fit(name, "an agent", found);
         scope.agents.add(name);
     }
-    if raw.0.is_empty() {
+    if raw.is_empty() {
         scope.agents.add(DEFAULT);
     }
 }
 
 /// Checks every agent; no two may have the same proof, or an ask could be either's.
-pub(super) fn check(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<AgentSpec>> {
-    if raw.0.is_empty() {
+pub(super) fn check(
+    raw: &[(Text, Option<RawAgent>)],
+    scope: &mut Scope<'_>,
+    found: &mut Findings<'_>,
+) -> Option<Vec<AgentSpec>> {
+    if raw.is_empty() {
         return Some(vec![AgentSpec {
             name: DEFAULT.into(),
             proofs: Vec::new(),
@@ -33,7 +37,7 @@ pub(super) fn check(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Fi
     }
     let mut owners: HashMap<String, Arc<str>> = HashMap::new();
     let mut agents = Vec::new();
-    for (name, agent) in &raw.0 {
+    for (name, agent) in raw {
         let Some(proofs) = agent.as_ref().and_then(|a| proofs(name, a, scope, found)) else {
             continue;
         };
@@ -55,7 +59,7 @@ pub(super) fn check(raw: &Named<RawAgent>, scope: &mut Scope<'_>, found: &mut Fi
             proofs,
         });
     }
-    (agents.len() == raw.0.len()).then_some(agents)
+    (agents.len() == raw.len()).then_some(agents)
 }
 
 fn proofs(name: &Text, raw: &RawAgent, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Proof>> {

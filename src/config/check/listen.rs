@@ -155,7 +155,7 @@ pub(super) fn exposure(config: &Config, raw: &RawConfig, found: &mut Findings<'_
         }
     }
     let unix = config.listen.iter().any(|l| matches!(l.bind, Bind::Unix(_)));
-    for (agent, (name, _)) in config.agents.iter().zip(&raw.agents.0) {
+    for (agent, (name, _)) in config.agents.iter().zip(raw.agents()) {
         if !unix && !agent.proofs.is_empty() && agent.proofs.iter().all(|p| matches!(p, Proof::PeerUid(_))) {
             found
                 .warn(

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod expand;
 mod inject;
 mod listen;
 mod rules;
@@ -11,7 +12,6 @@ mod shadow;
 mod slots;
 mod upstream;
 
-use super::leaf::Named;
 use super::model::{AuditSink, AuditSpec, Bind, CaSource, Config, Limits, WhenFull};
 use super::presets::Chosen;
 use super::raw::{RawCa, RawConfig, RawLimits};
@@ -24,10 +24,10 @@ use std::path::Path;
 /// Checks a whole config; `None` when some part of it is not fit to be used.
 pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> Option<Config> {
     let mut scope = Scope::new(base);
-    secrets::names(&raw.secrets, &mut scope, found);
-    agents::names(&raw.agents, &mut scope, found);
+    secrets::names(raw.secrets(), &mut scope, found);
+    agents::names(raw.agents(), &mut scope, found);
     let written = raw.rules.as_deref().unwrap_or_default();
-    let expanded = rules::expand(written, raw, &mut scope, found);
+    let expanded = expand::all(written, raw, &mut scope, found);
 
     let listen = listen::all(raw.listen.as_ref(), found);
     let admin = match &raw.admin {
@@ -36,11 +36,11 @@ pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> 
     };
     let ca = ca(raw.ca.as_ref(), &scope, raw, found);
     let upstream = upstream::check(raw.upstream.as_ref(), &scope, found);
-    let agents = agents::check(&raw.agents, &mut scope, found);
+    let agents = agents::check(raw.agents(), &mut scope, found);
     let rules = rules::check(&expanded, &mut scope, found);
     let audit = audit::check(raw.audit.as_ref(), &scope, raw, found);
     let limits = limits(raw.limits.as_ref(), found);
-    let secrets = secrets::check(raw, &expanded, &mut scope, found);
+    let secrets = secrets::check(raw, &expanded, &scope, found);
 
     if written.is_empty() && !raw.bad {
         found
@@ -65,11 +65,11 @@ pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> 
 /// The config of a run without a file.
 pub(super) fn of_presets(chosen: &[Chosen], allow_hosts: &[HostPattern], found: &mut Findings<'_>) -> Option<Config> {
     let mut scope = Scope::new(Path::new(""));
-    agents::names(&Named::default(), &mut scope, found);
+    agents::names(&[], &mut scope, found);
     let mut expanded = Vec::new();
     for each in chosen {
         let secret = SecretId(scope.secrets.add(each.preset.name));
-        expanded.extend(rules::of_preset(each.preset, secret));
+        expanded.extend(expand::of_preset(each.preset, secret));
     }
     let mut rules = rules::check(&expanded, &mut scope, found)?;
     if !allow_hosts.is_empty() {
@@ -81,7 +81,7 @@ pub(super) fn of_presets(chosen: &[Chosen], allow_hosts: &[HostPattern], found: 
         ca: CaSource::Dir(super::places::data_dir()?.join("ca")),
         upstream: upstream::check(None, &scope, found)?,
         secrets: chosen.iter().map(|c| c.preset.spec(&c.variables)).collect(),
-        agents: agents::check(&Named::default(), &mut scope, found)?,
+        agents: agents::check(&[], &mut scope, found)?,
         rules,
         audit: AuditSpec {
             sink: AuditSink::None,

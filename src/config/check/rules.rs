@@ -1,166 +1,18 @@
 //! Rules: which requests they speak of, and what happens to them.
 
+use super::expand::Expanded;
 use super::inject;
 use super::scope::Scope;
 use super::shadow::Shadows;
 use crate::base::glob::{Allow, HostGlob, HostPattern};
-use crate::base::ids::{AgentId, SecretId};
+use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
 use crate::config::looks::shown;
 use crate::config::model::{Action, Rate, Rule, RuleLimits};
 use crate::config::place::Place;
-use crate::config::presets::{self, Preset};
-use crate::config::raw::{RawConfig, RawDeny, RawRule, RawRuleLimits};
-use crate::config::read::{Findings, listed};
-use std::borrow::Cow;
+use crate::config::raw::{RawDeny, RawRule, RawRuleLimits};
+use crate::config::read::Findings;
 use std::collections::HashSet;
-
-/// A rule as written, or as a preset wrote it with the user's changes.
-#[derive(Debug)]
-pub(super) struct Expanded<'r> {
-    rule: Cow<'r, RawRule>,
-    name: String,
-    /// Where the user wrote it.
-    at: Place,
-    /// The preset it came from.
-    pub(super) preset: Option<&'static Preset>,
-    /// The secret the preset's rule injects.
-    pub(super) secret: Option<SecretId>,
-}
-
-/// Puts each preset's rules in its place, and makes its secret known.
-pub(super) fn expand<'r>(
-    written: &'r [RawRule],
-    raw: &RawConfig,
-    scope: &mut Scope<'_>,
-    found: &mut Findings<'_>,
-) -> Vec<Expanded<'r>> {
-    let mut all = Vec::new();
-    for (number, rule) in written.iter().enumerate() {
-        let Some(named) = &rule.preset else {
-            if let Some(secret) = &rule.secret {
-                found
-                    .error(secret.at, "`secret` goes with `preset`")
-                    .hint("name the secret under `inject`");
-            }
-            all.push(Expanded {
-                name: rule
-                    .name
-                    .as_ref()
-                    .map_or_else(|| format!("rule {}", number + 1), |n| n.value.clone()),
-                at: rule.name.as_ref().map_or(rule.at, |n| n.at),
-                rule: Cow::Borrowed(rule),
-                preset: None,
-                secret: None,
-            });
-            continue;
-        };
-        let Some(preset) = presets::find(named) else {
-            let known: Vec<&str> = presets::all().iter().map(|p| p.name).collect();
-            let all = format!("the presets are {}", listed(&known));
-            found.unknown(named.at, "preset", named, known.into_iter(), &all);
-            continue;
-        };
-        only_changes(rule, found);
-        let secret = match &rule.secret {
-            Some(secret) => match scope.secret(secret, found) {
-                Some(id) => id,
-                None => continue,
-            },
-            None => preset_secret(preset, raw, scope),
-        };
-        all.extend(
-            preset
-                .rules()
-                .map(|(suffix, ready)| from_preset(rule, named.at, preset, suffix, ready, secret)),
-        );
-    }
-    all
-}
-
-fn from_preset<'r>(
-    rule: &RawRule,
-    at: Place,
-    preset: &'static Preset,
-    suffix: &str,
-    ready: &RawRule,
-    secret: SecretId,
-) -> Expanded<'r> {
-    let base = rule.name.as_ref().map_or(preset.name, |n| n.as_str());
-    Expanded {
-        name: joined(base, suffix),
-        at: rule.name.as_ref().map_or(at, |n| n.at),
-        rule: Cow::Owned(RawRule {
-            agents: rule.agents.clone(),
-            allow: rule.allow.clone().or_else(|| ready.allow.clone()),
-            limits: rule.limits.clone(),
-            ..ready.clone()
-        }),
-        preset: Some(preset),
-        secret: Some(secret),
-    }
-}
-
-/// A preset's rules, unchanged.
-pub(super) fn of_preset(preset: &'static Preset, secret: SecretId) -> impl Iterator<Item = Expanded<'static>> {
-    preset.rules().map(move |(suffix, ready)| Expanded {
-        name: joined(preset.name, suffix),
-        at: Place::default(),
-        rule: Cow::Borrowed(ready),
-        preset: Some(preset),
-        secret: Some(secret),
-    })
-}
-
-fn joined(name: &str, suffix: &str) -> String {
-    if suffix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}-{suffix}")
-    }
-}
-
-/// A rule that allows hosts without a credential.
-pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
-    Rule {
-        name: "allowed".into(),
-        hosts: hosts.to_vec(),
-        agents: None,
-        allow: None,
-        action: Action::Intercept {
-            inject: Vec::new(),
-            plaintext: false,
-        },
-        limits: RuleLimits::default(),
-    }
-}
-
-/// The user's secret of the preset's name, or one from the preset's usual variable.
-fn preset_secret(preset: &'static Preset, raw: &RawConfig, scope: &mut Scope<'_>) -> SecretId {
-    let users = raw.secrets.0.iter().any(|(name, _)| name.value == preset.name);
-    if !users && !scope.implicit.iter().any(|p| p.name == preset.name) {
-        scope.implicit.push(preset);
-    }
-    SecretId(scope.secrets.add(preset.name))
-}
-
-/// A preset says what its rules do; the user may only narrow them.
-fn only_changes(rule: &RawRule, found: &mut Findings<'_>) {
-    let given = [
-        ("host", rule.host.as_ref().map(|x| x.at)),
-        ("inject", rule.inject.as_ref().map(|x| x.at)),
-        ("tunnel", rule.tunnel.as_ref().map(|x| x.at)),
-        ("deny", rule.deny.as_ref().map(|x| x.at)),
-        ("plaintext", rule.plaintext.as_ref().map(|x| x.at)),
-    ];
-    for (key, place) in given {
-        if let Some(place) = place {
-            found
-                .error(place, format!("`{key}` is the preset's to say"))
-                .hint("beside `preset` stand `name`, `secret`, `agents`, `allow` and `limits`; write a rule of your own for more");
-        }
-    }
-}
 
 /// Checks every rule.
 pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Rule>> {
@@ -182,6 +34,21 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
         }
     }
     (rules.len() == expanded.len()).then_some(rules)
+}
+
+/// A rule that allows hosts without a credential.
+pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
+    Rule {
+        name: "allowed".into(),
+        hosts: hosts.to_vec(),
+        agents: None,
+        allow: None,
+        action: Action::Intercept {
+            inject: Vec::new(),
+            plaintext: false,
+        },
+        limits: RuleLimits::default(),
+    }
 }
 
 fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Rule> {

@@ -1,10 +1,12 @@
 //! Secrets: where each lives, what the agent holds instead.
 
-use super::rules::Expanded;
+use super::expand::Expanded;
 use super::scope::{Scope, name_is_fit, variable_is_fit};
 use crate::base::ids::SecretId;
-use crate::config::leaf::{Named, Text};
+use crate::config::leaf::{At, Text};
+use crate::config::looks::shown;
 use crate::config::model::{SecretSpec, Source};
+use crate::config::presets::Preset;
 use crate::config::raw::{RawConfig, RawSecret, SecretMap};
 use crate::config::read::Findings;
 use aho_corasick::AhoCorasick;
@@ -18,8 +20,8 @@ const SHORTEST_PLACEHOLDER: usize = 8;
 const LONGEST_PLACEHOLDER: usize = 4096;
 
 /// Makes the names known before anything refers to them.
-pub(super) fn names(raw: &Named<RawSecret>, scope: &mut Scope<'_>, found: &mut Findings<'_>) {
-    for (name, _) in &raw.0 {
+pub(super) fn names(raw: &[(Text, Option<RawSecret>)], scope: &mut Scope<'_>, found: &mut Findings<'_>) {
+    for (name, _) in raw {
         name_is_fit(name, "a secret", found);
         scope.secrets.add(name);
     }
@@ -30,55 +32,76 @@ pub(super) fn names(raw: &Named<RawSecret>, scope: &mut Scope<'_>, found: &mut F
 pub(super) fn check(
     raw: &RawConfig,
     expanded: &[Expanded<'_>],
-    scope: &mut Scope<'_>,
+    scope: &Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<Vec<SecretSpec>> {
+    let presets: HashMap<SecretId, &Preset> = expanded.iter().filter_map(|e| Some((e.secret?, e.preset?))).collect();
     let mut specs = Vec::new();
     let mut variables: HashMap<String, String> = HashMap::new();
-    for (at, (name, secret)) in raw.secrets.0.iter().enumerate() {
+    for (at, (name, secret)) in raw.secrets().iter().enumerate() {
         let id = SecretId(u32::try_from(at).unwrap_or(u32::MAX));
         if !scope.used.contains(&id) {
             found
-                .warn(name.at, format!("secret `{}` is used nowhere", name.value))
+                .warn(name.at, format!("secret `{}` is used nowhere", shown(name)))
                 .hint("name it in a rule, or take it out");
         }
         let Some(RawSecret(secret)) = secret else { continue };
-        let preset = expanded.iter().find(|e| e.secret == Some(id)).and_then(|e| e.preset);
-        let source = source(name, secret, scope, found);
-        let agent_env = agent_env(secret, found).map(|written| {
-            let usual = || match (preset, &source) {
-                (Some(preset), _) => preset.env.clone(),
-                (None, Some(Source::Env(variable))) if scope.injected.contains(&id) => vec![variable.clone()],
-                _ => Vec::new(),
-            };
-            written.unwrap_or_else(usual)
-        });
-        for variable in agent_env.iter().flatten() {
-            if let Some(other) = variables.insert(variable.clone(), name.value.clone()) {
-                found
-                    .error(
-                        name.at,
-                        format!("secrets `{other}` and `{}` both go into `{variable}`", name.value),
-                    )
-                    .hint("set `agent_env` of one of them; `agent_env: []` is none");
-            }
-        }
-        let (Some(source), Some(agent_env)) = (source, agent_env) else {
+        let usual = presets.get(&id).map(|preset| preset.env.as_slice());
+        let Some(spec) = spec(name, secret, usual, scope.injected.contains(&id), scope, found) else {
             continue;
         };
-        specs.push(SecretSpec {
-            name: name.as_str().into(),
-            source,
-            placeholder: secret.placeholder.as_ref().map(|p| p.value.clone()),
-            agent_env,
-        });
+        for variable in &spec.agent_env {
+            if let Some(other) = variables.insert(variable.clone(), name.value.clone()) {
+                let message = format!(
+                    "secrets `{}` and `{}` both go into `{variable}`",
+                    shown(&other),
+                    shown(name)
+                );
+                let hint = "set `agent_env` of one of them; `agent_env: []` is none";
+                found.error(name.at, message).hint(hint);
+            }
+        }
+        specs.push(spec);
     }
-    placeholders(&raw.secrets, found);
-    if specs.len() < raw.secrets.0.len() {
+    placeholders(raw.secrets(), found);
+    if specs.len() < raw.secrets().len() {
         return None;
     }
     specs.extend(scope.implicit.iter().map(|preset| preset.spec(&preset.env)));
     Some(specs)
+}
+
+/// One secret. Where the config does not say in which variables the agent finds its placeholder,
+/// they are the preset's, or the one the value itself comes from.
+fn spec(
+    name: &Text,
+    raw: &SecretMap,
+    usual: Option<&[String]>,
+    injected: bool,
+    scope: &Scope<'_>,
+    found: &mut Findings<'_>,
+) -> Option<SecretSpec> {
+    let source = source(name, raw, scope, found);
+    let fit = raw
+        .agent_env
+        .iter()
+        .flat_map(|many| &many.0)
+        .filter(|v| !variable_is_fit(v, found))
+        .count()
+        == 0;
+    let source = source.filter(|_| fit)?;
+    let agent_env = match (&raw.agent_env, usual, &source) {
+        (Some(written), _, _) => written.0.iter().map(|v| v.value.clone()).collect(),
+        (None, Some(usual), _) => usual.to_vec(),
+        (None, None, Source::Env(variable)) if injected => vec![variable.clone()],
+        _ => Vec::new(),
+    };
+    Some(SecretSpec {
+        name: name.as_str().into(),
+        source,
+        placeholder: raw.placeholder.as_ref().map(|p| p.value.clone()),
+        agent_env,
+    })
 }
 
 fn source(name: &Text, raw: &SecretMap, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
@@ -115,12 +138,7 @@ fn source(name: &Text, raw: &SecretMap, scope: &Scope<'_>, found: &mut Findings<
     }
 }
 
-fn exec(
-    raw: &SecretMap,
-    argv: &crate::config::leaf::At<Vec<Text>>,
-    scope: &Scope<'_>,
-    found: &mut Findings<'_>,
-) -> Option<Source> {
+fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
         found
             .error(argv.at, "`exec` wants a program and its arguments")
@@ -144,19 +162,9 @@ fn exec(
     })
 }
 
-/// The variables as written; `Some(None)` when none are.
-#[expect(clippy::option_option, reason = "outer: readable; inner: written")]
-fn agent_env(raw: &SecretMap, found: &mut Findings<'_>) -> Option<Option<Vec<String>>> {
-    let Some(written) = &raw.agent_env else {
-        return Some(None);
-    };
-    let fit = written.0.iter().filter(|v| variable_is_fit(v, found)).count() == written.0.len();
-    fit.then(|| Some(written.0.iter().map(|v| v.value.clone()).collect()))
-}
-
 /// Checks that every placeholder can be told from ordinary text and from every other placeholder.
-fn placeholders(raw: &Named<RawSecret>, found: &mut Findings<'_>) {
-    let written = raw.0.iter().filter_map(|(name, secret)| {
+fn placeholders(raw: &[(Text, Option<RawSecret>)], found: &mut Findings<'_>) {
+    let written = raw.iter().filter_map(|(name, secret)| {
         let placeholder = secret.as_ref()?.0.placeholder.as_ref()?;
         Some((name, placeholder))
     });
@@ -187,8 +195,12 @@ fn placeholders(raw: &Named<RawSecret>, found: &mut Findings<'_>) {
     for (at, (name, placeholder)) in fit.iter().enumerate() {
         let inside = finder
             .find_overlapping_iter(placeholder.as_bytes())
-            .map(|m| m.pattern().as_usize());
-        let other = inside.filter(|other| *other != at).find_map(|other| fit.get(other));
+            .filter_map(|m| Some((m.pattern().as_usize(), fit.get(m.pattern().as_usize())?)));
+        // Of two that are the same, the later one is told of.
+        let other = inside
+            .filter(|(other, (_, text))| *other != at && (*other < at || text.value != placeholder.value))
+            .map(|(_, other)| other)
+            .next();
         if let Some((other, _)) = other {
             found
                 .error(

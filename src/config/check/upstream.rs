@@ -8,6 +8,7 @@ use crate::config::model::{Fixed, Upstream};
 use crate::config::raw::RawUpstream;
 use crate::config::read::Findings;
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks `upstream`; without it the system's roots are trusted and nothing else is special.
@@ -29,9 +30,10 @@ pub(super) fn check(raw: Option<&RawUpstream>, scope: &Scope<'_>, found: &mut Fi
             fit = false;
         }
     }
-    for (host, address) in &raw.resolve.0 {
+    let mut seen = HashSet::new();
+    for (host, address) in raw.resolve.iter().flat_map(|named| &named.0) {
         match fixed(host, address.as_ref(), found) {
-            Some((host, _)) if upstream.resolve.iter().any(|(h, _)| *h == host) => {
+            Some((host, _)) if !seen.insert(host.clone()) => {
                 found.error(
                     address.as_ref().map_or(raw.at, |a| a.at),
                     format!("two answers for `{host}`"),

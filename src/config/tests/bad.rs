@@ -1,0 +1,211 @@
+//! One bad value at a time: each is refused, where it stands, with a message that says so.
+
+use super::{HEAD, parse};
+
+/// Each bad config, the text the caret must stand under, and words the message must hold.
+#[rustfmt::skip]
+const BAD: &[(&str, &str, &str)] = &[
+    // listen and admin
+    ("listen: [\"localhost:8080\"]", "\"localhost:8080\"", "no address to listen on"),
+    ("listen: [\":8080\"]", "\":8080\"", "no address to listen on"),
+    ("listen: [\"vsock:8080\"]", "\"vsock:8080\"", "no address to listen on"),
+    ("listen: [\"unix:relative.sock\"]", "\"unix:relative.sock\"", "absolute path"),
+    ("listen: [{ bind: 127.0.0.1:1, speak: gateway }]", "gateway", "cannot speak"),
+    ("listen: [{ bind: 127.0.0.1:1, mode: 0660 }]", "0660", "for unix sockets"),
+    ("listen: [{ bind: \"unix:/a\", mode: rw }]", "rw", "in octal"),
+    ("listen: [{ bind: \"unix:/a\", mode: \"1777\" }]", "\"1777\"", "in octal"),
+    ("listen: [{ bind: \"unix:/a\", mode: \"0888\" }]", "\"0888\"", "in octal"),
+    ("listen: [{ bind: 127.0.0.1:1, tls: yes }]", "yes", "expected true or false"),
+    ("listen: [127.0.0.1:1, { bind: 127.0.0.1:1 }]", "127.0.0.1:1", "two listeners"),
+    ("listen: [{ speak: proxy }]", "{", "lacks `bind`"),
+    ("admin: 0.0.0.0:9090", "0.0.0.0:9090", "anyone who reaches"),
+    ("admin: { bind: 127.0.0.1:9, token: nobody }", "nobody", "no secret is named"),
+    // upstream
+    ("upstream: { roots: [] }", "{", "no roots"),
+    ("upstream: { roots: [\"~other/x.pem\"] }", "\"~other/x.pem\"", "home"),
+    ("upstream: { resolve: { a.test: b.test } }", "b.test", "no address"),
+    ("upstream: { resolve: { a.test: \"127.0.0.1:0\" } }", "\"127.0.0.1:0\"", "no address"),
+    ("upstream: { resolve: { \"a b\": 127.0.0.1 } }", "\"a b\"", "no host"),
+    ("upstream: { resolve: { a.test: 127.0.0.1, A.test: 127.0.0.2 } }", "127.0.0.2", "two answers"),
+    ("upstream: { allow_networks: [127.0.0.1/8] }", "127.0.0.1/8", "beyond its prefix"),
+    ("upstream: { allow_networks: [inside] }", "inside", "no network"),
+    ("upstream: { parent: \"http://proxy:3128\" }", "parent", "has no key `parent`"),
+    ("upstream: { verify: false }", "verify", "has no key"),
+    // secrets
+    ("secrets: { a: plainly-written }", "plainly-written", "never written in the config"),
+    ("secrets: { a: {} }", "a", "nothing says where"),
+    ("secrets: { a: { env: A, file: b } }", "a", "more than one place"),
+    ("secrets: { a: { env: sk-ant-0123456789abcdef } }", "sk-ant-0123456789abcdef", "name of an environment variable"),
+    ("secrets: { a: { env: \"A B\" } }", "\"A B\"", "name of an environment variable"),
+    ("secrets: { a: { env: A, ttl: 10m } }", "10m", "goes with `exec`"),
+    ("secrets: { a: { exec: \"op read\" } }", "\"op read\"", "expected a list"),
+    ("secrets: { a: { exec: [] } }", "[", "program and its arguments"),
+    ("secrets: { a: { exec: [op], ttl: 10 } }", "10", "span of time"),
+    ("secrets: { a: { exec: [op], timeout: 0s } }", "0s", "span of time"),
+    ("secrets: { a: { vault: { path: x } } }", "vault", "has no key `vault`"),
+    ("secrets: { \"a b\": { env: A } }", "\"a b\"", "cannot name a secret"),
+    ("secrets: { a: { env: A, placeholder: short } }", "short", "from 8 to 4096"),
+    ("secrets: { a: { env: A, placeholder: \"with a space\" } }", "\"with a space\"", "visible ASCII"),
+    ("secrets: { a: { env: A, placeholder: same_same }, b: { env: B, placeholder: same_same } }", "same_same", "holds that of"),
+    ("secrets: { a: { env: A, placeholder: inner_text }, b: { env: B, placeholder: an_inner_text_more } }", "an_inner_text_more", "holds that of"),
+    ("secrets: { a: { env: A, agent_env: X }, b: { env: B, agent_env: [X] } }", "b", "both go into `X`"),
+    ("secrets: { a: { env: A }, a: { env: B } }", "a", "given twice"),
+    // agents
+    ("agents: { ci: {} }", "ci", "nothing proves"),
+    ("agents: { ci: { token: nobody } }", "nobody", "no secret is named"),
+    ("agents: { ci: { token_sha256: abc } }", "abc", "64 hexadecimal"),
+    ("agents: { ci: { peer_uid: -1 } }", "-1", "whole number"),
+    ("agents: { ci: { peer_uid: 7 }, cd: { peer_uid: 7 } }", "cd", "the same proof"),
+    ("agents: { ci: { address: here } }", "here", "no network"),
+    ("agents: { ci: { vsock_cid: 3 } }", "vsock_cid", "has no key"),
+    // rules: which requests
+    ("rules: [{ name: a }]", "a", "lacks `host`"),
+    ("rules: [{ host: \"https://a.test/v1\" }]", "\"https://a.test/v1\"", "no host pattern"),
+    ("rules: [{ host: \"a..test\" }]", "\"a..test\"", "no host pattern"),
+    ("rules: [{ host: \"a.test:0\" }]", "\"a.test:0\"", "no host pattern"),
+    ("rules: [{ host: [] }]", "[", "empty list"),
+    ("rules: [{ host: a.test, agents: [nobody] }]", "nobody", "no agent is named"),
+    ("rules: [{ host: a.test, agents: [] }]", "[", "empty list"),
+    ("rules: [{ host: a.test, allow: [\"get /\"] }]", "\"get /\"", "no method and path"),
+    ("rules: [{ host: a.test, allow: [\"GET v1\"] }]", "\"GET v1\"", "no method and path"),
+    ("rules: [{ host: a.test, allow: [\"GET /[\"] }]", "\"GET /[\"", "no method and path"),
+    ("rules: [{ name: x, host: a.test }, { name: x, host: b.test }]", "x", "two rules are named"),
+    ("rules: [{ name: \"\", host: a.test }]", "\"\"", "rule's name"),
+    ("rules: { host: a.test }", "{", "expected a list"),
+    ("rules: [a.test]", "a.test", "expected a map"),
+    ("rules: [{ preset: opanai }]", "opanai", "no preset is named"),
+    ("rules: [{ preset: openai, host: a.test }]", "a.test", "the preset's to say"),
+    ("rules: [{ preset: openai, secret: nobody }]", "nobody", "no secret is named"),
+    ("rules: [{ host: a.test, secret: nobody }]", "nobody", "goes with `preset`"),
+    // rules: what happens
+    ("rules: [{ host: a.test, tunnel: true, inject: [{ header: x, value: y }] }]", "[", "nothing can be injected"),
+    ("rules: [{ host: a.test, tunnel: true, allow: /x }]", "/x", "no method or path"),
+    ("rules: [{ host: a.test, tunnel: true, limits: { request_body: 1MiB } }]", "1MiB", "no body"),
+    ("rules: [{ host: a.test, deny: true, tunnel: true }]", "true", "no use for `tunnel`"),
+    ("rules: [{ host: a.test, deny: \"\" }]", "\"\"", "the reason"),
+    ("rules: [{ host: a.test, limits: { rate: 0/min } }]", "0/min", "no rate"),
+    ("rules: [{ host: a.test, limits: { rate: 5 } }]", "5", "no rate"),
+    ("rules: [{ host: a.test, limits: { concurrent: 0 } }]", "0", "above zero"),
+    ("rules: [{ host: a.test, limits: { request_body: 5parsecs } }]", "5parsecs", "number of bytes"),
+    ("rules: [{ host: \"*\", inject: [{ header: x, value: y }] }]", "\"*\"", "any host the agent names"),
+    // injections
+    ("rules: [{ host: a.test, inject: [{}] }]", "{", "nothing says what to inject"),
+    ("rules: [{ host: a.test, inject: [{ bearer: nobody }] }]", "nobody", "no secret is named"),
+    ("rules: [{ host: a.test, inject: [{ bearer: ghp_0123456789abcdef }] }]", "ghp_0123456789abcdef", "not a value"),
+    ("rules: [{ host: a.test, inject: [{ header: x }] }]", "x", "nothing says what goes into"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: \"${nobody}\" }] }]", "nobody", "no secret is named"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: \"a ${open\" }] }]", "${", "without a closing"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: sk-ant-0123456789abc }] }]", "sk-ant-0123456789abc", "looks like a credential"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: \"a\\nb\" }] }]", "\"a\\nb\"", "one line"),
+    ("rules: [{ host: a.test, inject: [{ header: \"x y\", value: z }] }]", "\"x y\"", "no header name"),
+    ("rules: [{ host: a.test, inject: [{ query: \"\", value: z }] }]", "\"\"", "query parameter"),
+    ("secrets: { x: { env: X } }\nrules: [{ host: a.test, inject: [{ basic: { user: \"a:b\", password: x } }] }]", "\"a:b\"", "no colon"),
+    ("rules: [{ host: a.test, inject: [{ sigv4: { access_key_id: x } }] }]", "sigv4", "has no key"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: y, query: z }] }]", "{", "one credential in one place"),
+    ("rules: [{ host: a.test, inject: [{ header: x, value: y }, { header: X, value: z }] }]", "{", "two injections"),
+    // audit and limits
+    ("audit: loud", "loud", "`stdout`, `none` or a map"),
+    ("audit: { file: a, when_full: panic }", "panic", "cannot be"),
+    ("audit: { file: a, rotate: 1KiB }", "1KiB", "64KiB or more"),
+    ("limits: { connections: 0 }", "0", "above zero"),
+    ("limits: { head_bytes: 10 }", "10", "from 1KiB"),
+    ("limits: { idle_time: 300 }", "300", "span of time"),
+    ("limits: { speed: fast }", "speed", "has no key"),
+    // the file itself
+    ("limits: { connections: 1, connections: 2 }", "connections", "given twice"),
+    ("limits: [", "", ""),
+    ("limits: *nowhere", "", ""),
+    ("limits: !env { connections: 1 }", "", ""),
+    ("--- 1\n--- 2", "", ""),
+    ("[1, 2]: x", "[", "expected a text as the key"),
+    ("just text", "just text", "expected a map"),
+    ("", "", "expected a map"),
+    ("ca: { dir: a, memory: true }", "{", "wants one of"),
+    ("ca: { certificate: a.pem }", "{", "wants one of"),
+    ("ca: { memory: false }", "{", "wants one of"),
+];
+
+#[test]
+fn each_bad_value_is_refused_where_it_stands() {
+    for (text, under, words) in BAD {
+        let mistakes = match parse(text) {
+            Err(mistakes) => mistakes,
+            Ok(_) => panic!("{text:?} was accepted"),
+        };
+        let fits = |m: &&super::super::Mistake| {
+            m.message.contains(words)
+                && text
+                    .get(m.place.start..m.place.end)
+                    .is_some_and(|at| at.starts_with(under))
+        };
+        let found = mistakes.list.iter().find(fits);
+        let found = found.unwrap_or_else(|| panic!("{text:?}: wanted {words:?} under {under:?}\n{mistakes}"));
+        assert_eq!(
+            found.place.line,
+            text[..found.place.start].matches('\n').count() + 1,
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    for (text, _, _) in BAD.iter().filter(|(text, _, _)| !text.is_empty()) {
+        // Beside the mistake the text is sound, but for what the test leaves out to stay short.
+        let mistakes = parse(text).expect_err("it has a mistake");
+        assert_eq!(mistakes.len(), 1, "{text}\n{mistakes}");
+    }
+}
+
+#[test]
+fn headers_that_frame_or_steer_a_message_cannot_be_injected() {
+    for name in [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "connection",
+        "te",
+        "upgrade",
+        "trailer",
+        "proxy-authorization",
+        "proxy-connection",
+        "keep-alive",
+        "expect",
+        "sec-websocket-key",
+        "x-keyferry-error",
+        ":authority",
+    ] {
+        for inject in [
+            format!("{{ header: \"{name}\", value: v }}"),
+            format!("{{ placeholder: s, in: \"header:{name}\" }}"),
+        ] {
+            let text = format!("{HEAD}secrets: {{ s: {{ env: S }} }}\nrules: [{{ host: a.test, inject: [{inject}] }}]");
+            assert!(parse(&text).is_err(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_place_is_no_place_unless_it_is_one() {
+    for place in [
+        "header",
+        "header:",
+        "cookie:a",
+        "body:",
+        "body:a",
+        "body:/a~2",
+        "query:",
+        "paths",
+        "",
+    ] {
+        let text = format!(
+            "{HEAD}secrets: {{ s: {{ env: S }} }}\nrules: [{{ host: a.test, inject: [{{ placeholder: s, in: \"{place}\" }}] }}]"
+        );
+        let mistakes = parse(&text).expect_err(place);
+        assert_eq!(
+            (mistakes.len(), mistakes.list[0].place.line),
+            (1, 4),
+            "{place}: {mistakes}"
+        );
+    }
+}
