@@ -1,0 +1,163 @@
+//! The config that moves what was found out of the agent's reach.
+
+use super::{Fate, Found, Move, Origin, Place, Shown, Use};
+use crate::base::secret::Secret;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// What becomes of everything found.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Those that get a secret and a rule.
+    pub moved: Vec<Moved>,
+    /// Those that stay, where, and what to do about them.
+    pub stays: Vec<(Place, &'static str)>,
+}
+
+/// A credential with a secret and a rule.
+#[derive(Debug)]
+pub struct Moved {
+    /// Where it was found.
+    pub place: Place,
+    /// How it is moved; its name is unique in the plan.
+    pub how: Move,
+    /// Whether Keyferry reads it from its encrypted file, where someone has to put it.
+    pub stored: bool,
+}
+
+impl Plan {
+    /// Sorts what was found. With `import`, every value is to be copied into the encrypted file;
+    /// without, only those that Keyferry cannot read where they are.
+    pub fn new(found: Vec<Found>, import: bool) -> Self {
+        let mut plan = Self::default();
+        for Found { place, fate } in found {
+            match fate {
+                Fate::Stays(advice) => plan.stays.push((place, advice)),
+                Fate::Moves(how) if plan.has_rule(&how.rule) => {
+                    if !plan.join(&place, &how) {
+                        plan.stays.push((place, ANOTHER));
+                    }
+                }
+                Fate::Moves(mut how) => {
+                    how.name = plan.free_name(&how.name);
+                    let stored = import || how.source == Origin::Copied;
+                    plan.moved.push(Moved {
+                        place,
+                        how: *how,
+                        stored,
+                    });
+                }
+            }
+        }
+        plan
+    }
+
+    /// The first rule for a host is the one used, so a second one would be dead.
+    fn has_rule(&self, rule: &Use) -> bool {
+        self.moved
+            .iter()
+            .any(|it| it.how.rule == *rule || same_host(&it.how.rule, rule))
+    }
+
+    /// A second variable with the same value is one more place for the stand-in, and no other finding.
+    fn join(&mut self, place: &Place, how: &Move) -> bool {
+        let (Place::Variable(_), Some(first)) = (place, self.moved.iter_mut().find(|it| it.how.rule == how.rule))
+        else {
+            return false;
+        };
+        let same = how.value.expose(|value| first.how.value.matches(value));
+        if same {
+            first.how.variables.extend(how.variables.iter().cloned());
+        }
+        same
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let taken: BTreeSet<&str> = self.moved.iter().map(|it| it.how.name.as_str()).collect();
+        let numbered = (2..).map(|n| format!("{name}-{n}"));
+        std::iter::once(name.to_owned())
+            .chain(numbered)
+            .find(|name| !taken.contains(name.as_str()))
+            .unwrap_or_default()
+    }
+
+    /// What has to be put into the encrypted file, by name.
+    pub fn into_stored(self) -> impl Iterator<Item = (String, Secret)> {
+        self.moved
+            .into_iter()
+            .filter(|it| it.stored)
+            .map(|it| (it.how.name, it.how.value))
+    }
+
+    /// The config.
+    pub fn yaml(&self) -> String {
+        let mut text = String::from(HEAD);
+        text.push_str(if self.moved.is_empty() {
+            "secrets: {}\n"
+        } else {
+            "secrets:\n"
+        });
+        for it in &self.moved {
+            let _ = writeln!(text, "  {}: {{ {} }}", it.how.name, source(it));
+        }
+        text.push_str("\n# The first rule that matches is the one used; what no rule allows is denied.\n");
+        text.push_str(if self.moved.is_empty() {
+            "rules: []\n"
+        } else {
+            "rules:\n"
+        });
+        for it in &self.moved {
+            let _ = writeln!(text, "  # {}", it.place.to_string().replace(['\n', '\r'], " "));
+            text.push_str(&rule(&it.how));
+        }
+        text
+    }
+}
+
+fn source(it: &Moved) -> String {
+    let place = match &it.how.source {
+        Origin::Variable(name) if !it.stored => format!("env: {}", quoted(name)),
+        Origin::File(path) if !it.stored => format!("file: {}", quoted(&path.to_string_lossy())),
+        _ => format!("store: {}", it.how.name),
+    };
+    let variables: Vec<String> = it.how.variables.iter().map(|name| quoted(name)).collect();
+    if variables.is_empty() {
+        return place;
+    }
+    format!("{place}, agent_env: [{}]", variables.join(", "))
+}
+
+fn rule(how: &Move) -> String {
+    let name = &how.name;
+    match &how.rule {
+        Use::Preset(preset) => format!("  - {{ preset: {preset}, secret: {name} }}\n"),
+        Use::Host { host, shown } => {
+            let inject = match shown {
+                Shown::Bearer => format!("{{ bearer: {name} }}"),
+                Shown::Basic(user) => format!("{{ basic: {{ user: {}, password: {name} }} }}", quoted(user)),
+                Shown::Encoded => format!("{{ header: authorization, value: \"Basic ${{{name}}}\" }}"),
+            };
+            format!("  - name: {name}\n    host: {}\n    inject: [{inject}]\n", quoted(host))
+        }
+    }
+}
+
+fn same_host(one: &Use, other: &Use) -> bool {
+    matches!((one, other), (Use::Host { host, .. }, Use::Host { host: same, .. }) if host == same)
+}
+
+/// A JSON string, which YAML reads as it is.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+const HEAD: &str = "\
+# Written by `keyferry init`. It holds no secret: only where each one lives, and which requests get it.
+# `keyferry check` says whether it is sound, `keyferry explain GET https://…` what a request would get.
+
+listen: [127.0.0.1:8080]
+
+";
+
+const ANOTHER: &str =
+    "another credential for the same service is used: delete this one, or change the config to use it";
