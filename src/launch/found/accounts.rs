@@ -3,7 +3,7 @@
 use super::{Around, Fate, Found, Move, Origin, Place, Shown, Use, path_from, secret, text, variables};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use url::Url;
 
 pub(super) fn look(around: &Around) -> Vec<Found> {
@@ -27,9 +27,20 @@ pub(super) fn look(around: &Around) -> Vec<Found> {
 }
 
 fn basic(host: &str, user: &str) -> Use {
-    Use::Host {
-        host: host.to_owned(),
-        shown: Shown::Basic(user.to_owned()),
+    at(host, Shown::Basic(user.to_owned()))
+}
+
+/// A token for the git of one of these is good for its API too, so the preset is the better rule;
+/// and a rule beside the preset's would be dead.
+fn at(host: &str, shown: Shown) -> Use {
+    match host {
+        "github.com" | "api.github.com" => Use::Preset("github".into()),
+        "gitlab.com" => Use::Preset("gitlab".into()),
+        "huggingface.co" => Use::Preset("huggingface".into()),
+        _ => Use::Host {
+            host: host.to_owned(),
+            shown,
+        },
     }
 }
 
@@ -96,15 +107,7 @@ fn yaml_hosts(path: &Path, key: &str) -> Vec<Found> {
         let users = settings.get("users").and_then(Value::as_object);
         let of_user = || users?.values().find_map(|user| user.get(key)?.as_str());
         let token = settings.get(key).and_then(Value::as_str).or_else(of_user)?;
-        let rule = match host.as_str() {
-            "github.com" => Use::Preset("github".into()),
-            "gitlab.com" => Use::Preset("gitlab".into()),
-            host => Use::Host {
-                host: host.to_owned(),
-                shown: Shown::Bearer,
-            },
-        };
-        Found::copied(path, host, token, rule)
+        Found::copied(path, host, token, at(host, Shown::Bearer))
     };
     hosts.iter().filter_map(each).collect()
 }
@@ -116,27 +119,23 @@ fn terraform(path: &Path) -> Vec<Found> {
         .unwrap_or_default();
     let hosts = parsed.get("credentials").and_then(Value::as_object);
     let each = |(host, settings): (&String, &Value)| {
-        let rule = Use::Host {
-            host: host.clone(),
-            shown: Shown::Bearer,
-        };
-        Found::copied(path, host, settings.get("token")?.as_str()?, rule)
+        Found::copied(path, host, settings.get("token")?.as_str()?, at(host, Shown::Bearer))
     };
     hosts.into_iter().flatten().filter_map(each).collect()
 }
 
 /// A file that holds one token and nothing else: Keyferry can read it where it is.
-fn whole(path: &PathBuf, preset: &str) -> Option<Found> {
+fn whole(path: &Path, preset: &str) -> Option<Found> {
     let value = secret(&text(path)?)?;
     let fate = Fate::Moves(Box::new(Move {
         name: preset.to_owned(),
         value,
-        source: Origin::File(path.clone()),
+        source: Origin::File(path.into()),
         rule: Use::Preset(preset.to_owned()),
         variables: variables::of_preset(preset),
     }));
     let place = Place::File {
-        path: path.clone(),
+        path: path.into(),
         entry: String::new(),
     };
     Some(Found { place, fate })
@@ -146,6 +145,7 @@ fn whole(path: &PathBuf, preset: &str) -> Option<Found> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use std::path::PathBuf;
 
     fn uses(found: &[Found]) -> Vec<(String, &Use)> {
         let moved = found.iter().filter_map(|it| match &it.fate {

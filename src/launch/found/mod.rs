@@ -14,7 +14,7 @@ pub use written::Plan;
 
 use crate::base::secret::Secret;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,19 @@ pub struct Around {
     pub here: PathBuf,
     /// The caller's variables.
     pub vars: BTreeMap<OsString, OsString>,
+}
+
+impl Around {
+    /// The caller's own home, directory and variables; `None` when it has no home or no directory.
+    pub fn caller() -> Option<Self> {
+        let vars: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let home = vars.get(OsStr::new("HOME")).filter(|home| !home.is_empty())?;
+        Some(Self {
+            home: home.into(),
+            here: std::env::current_dir().ok()?,
+            vars,
+        })
+    }
 }
 
 /// One credential, or one file that holds some.
@@ -207,10 +220,7 @@ fn slug(name: &str) -> String {
 
 /// A path from a variable, or a default below the home.
 fn path_from(around: &Around, variable: &str, default: &str) -> PathBuf {
-    let set = around
-        .vars
-        .get(std::ffi::OsStr::new(variable))
-        .filter(|value| !value.is_empty());
+    let set = around.vars.get(OsStr::new(variable)).filter(|value| !value.is_empty());
     set.map_or_else(|| around.home.join(default), PathBuf::from)
 }
 

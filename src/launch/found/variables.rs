@@ -3,7 +3,7 @@
 use super::{Around, Fate, Found, Move, Origin, Place, Use, secret, text};
 use crate::config::presets;
 use crate::launch::withheld::looks_like_one;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The caller's variables that hold a credential or lead to one.
 pub(super) fn of_caller(around: &Around) -> Vec<Found> {
@@ -32,14 +32,15 @@ pub(super) fn of_env_files(around: &Around) -> Vec<Found> {
     files.flat_map(|path| of_file(&path)).collect()
 }
 
-fn of_file(path: &PathBuf) -> Vec<Found> {
+fn of_file(path: &Path) -> Vec<Found> {
     let lines = text(path).unwrap_or_default();
     let pairs = lines.lines().filter_map(pair);
     let each = |(name, value): (&str, &str)| {
         let fate = moved(name, value, Origin::Copied);
-        let other = || looks_like_one(name, value).then_some(Fate::Stays(IN_ENV_FILE));
+        // A reference to another variable is no credential.
+        let other = || (secret(value).is_some() && looks_like_one(name, value)).then_some(Fate::Stays(IN_ENV_FILE));
         let place = Place::File {
-            path: path.clone(),
+            path: path.into(),
             entry: name.to_owned(),
         };
         Some(Found {
@@ -86,13 +87,6 @@ fn pair(line: &str) -> Option<(&str, &str)> {
     };
     let plain = || value.split(" #").next().unwrap_or_default().trim();
     Some((name, quoted('"').or_else(|| quoted('\'')).unwrap_or_else(plain)))
-}
-
-/// Whether a path is one of these files.
-pub(super) fn is_env_file(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| NAMES.contains(&name))
 }
 
 const NAMES: &[&str] = &[

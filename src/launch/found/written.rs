@@ -161,3 +161,136 @@ listen: [127.0.0.1:8080]
 
 const ANOTHER: &str =
     "another credential for the same service is used: delete this one, or change the config to use it";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::super::{Around, look};
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    /// A home in which every kind of credential lies about; each value has `s3cr3t` in it.
+    fn home(dir: &Path) -> Around {
+        let files = [
+            (
+                ".netrc",
+                "machine api.one.test login u password s3cr3t1\nmachine github.com login x password ghp_s3cr3t2\n",
+            ),
+            (".git-credentials", "https://u:s3cr3t3@git.two.test\n"),
+            (".config/gh/hosts.yml", "github.com:\n  oauth_token: gho_s3cr3t4\n"),
+            (".npmrc", "//npm.three.test/:_authToken=s3cr3t5\n"),
+            (
+                ".pypirc",
+                "[x]\nrepository = https://up.four.test/\nusername = __token__\npassword = s3cr3t6\n",
+            ),
+            (".cache/huggingface/token", "hf_s3cr3t7\n"),
+            (".aws/credentials", "[default]\naws_secret_access_key = s3cr3t8\n"),
+            (".ssh/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\ns3cr3t9\n"),
+            (".kube/config", "token: s3cr3t10"),
+            (
+                "work/.env",
+                "ANTHROPIC_API_KEY='sk-ant-s3cr3t11' # mine\nexport DB_PASSWORD=s3cr3t12\nPORT=80\nOPENAI_API_KEY=${X}\n",
+            ),
+            (
+                "work/key.json",
+                r#"{"type": "service_account", "private_key": "s3cr3t13"}"#,
+            ),
+        ];
+        for (path, text) in files {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let vars = [
+            ("GITHUB_TOKEN", "ghp_s3cr3t14"),
+            ("GH_TOKEN", "ghp_s3cr3t14"),
+            ("MY_SECRET", "s3cr3t15"),
+            ("LANG", "C"),
+        ];
+        Around {
+            home: dir.into(),
+            here: dir.join("work"),
+            vars: vars.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_found_moves_into_a_sound_config_and_no_value_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::new(look(&home(dir.path())), false);
+        let yaml = plan.yaml();
+        assert!(!format!("{yaml}{plan:?}").contains("s3cr3t"), "{yaml}");
+        let names: Vec<&str> = plan.moved.iter().map(|it| it.how.name.as_str()).collect();
+        let all = [
+            "github",
+            "anthropic",
+            "api-one-test",
+            "git-two-test",
+            "huggingface",
+            "npm-three-test",
+            "up-four-test",
+        ];
+        assert_eq!(names, all);
+        assert!(
+            yaml.contains("github: { env: \"GH_TOKEN\", agent_env: [\"GH_TOKEN\", \"GITHUB_TOKEN\"] }"),
+            "{yaml}"
+        );
+        assert!(
+            yaml.contains("anthropic: { store: anthropic, agent_env: [\"ANTHROPIC_API_KEY\"] }"),
+            "{yaml}"
+        );
+        let stays: Vec<String> = plan.stays.iter().map(|(place, _)| place.to_string()).collect();
+        let expected = [
+            "$MY_SECRET",
+            "(DB_PASSWORD)",
+            "(github.com)",
+            "(github.com)",
+            "(default)",
+            "id_ed25519",
+            "key.json",
+            "config",
+        ];
+        assert_eq!(stays.len(), expected.len(), "{stays:?}");
+        assert!(
+            stays.iter().zip(expected).all(|(stays, end)| stays.ends_with(end)),
+            "{stays:?}"
+        );
+
+        sound(&yaml);
+    }
+
+    /// It loads, and nothing in it is odd.
+    fn sound(yaml: &str) {
+        let loaded = Config::parse(yaml, Path::new("keyferry.yaml"));
+        let odd = loaded
+            .map(|it| it.warnings.to_string())
+            .unwrap_or_else(|mistakes| mistakes.to_string());
+        assert!(odd.is_empty(), "{odd}\n{yaml}");
+    }
+
+    #[test]
+    fn importing_stores_every_value_under_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::new(look(&home(dir.path())), true);
+        assert!(plan.yaml().contains("github: { store: github, "));
+        let github = plan
+            .into_stored()
+            .find(|(name, _)| name == "github")
+            .map(|(_, value)| value);
+        assert!(github.unwrap().matches(b"ghp_s3cr3t14"));
+    }
+
+    #[test]
+    fn nothing_found_is_a_sound_config_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let nothing = Around {
+            home: dir.path().into(),
+            here: dir.path().into(),
+            vars: Default::default(),
+        };
+        let loaded = Config::parse(&Plan::new(look(&nothing), true).yaml(), Path::new("keyferry.yaml"));
+        let warnings = loaded.map(|it| it.warnings.to_string()).unwrap_or_default();
+        assert!(warnings.contains("every request is denied"), "{warnings}");
+    }
+}
