@@ -147,15 +147,16 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    fn uses(found: &[Found]) -> Vec<(String, &Use)> {
-        let moved = found.iter().filter_map(|it| match &it.fate {
-            Fate::Moves(it) => Some((
-                it.value.expose(|bytes| String::from_utf8_lossy(bytes).into_owned()),
-                &it.rule,
-            )),
-            Fate::Stays(_) => None,
-        });
-        moved.collect()
+    /// Each with the value it must have, since only a comparison may see it.
+    fn assert_uses(found: &[Found], expected: &[(&str, Use)]) {
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, (value, rule)) in found.iter().zip(expected) {
+            let Fate::Moves(how) = &found.fate else {
+                panic!("{found:?}");
+            };
+            assert!(how.value.matches(value.as_bytes()), "{found:?}");
+            assert_eq!(&how.rule, rule);
+        }
     }
 
     fn written(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -171,16 +172,13 @@ mod tests {
                     default login d password e\nmachine c.test login only\nmacdef init\nmachine d.test login x password y\n";
         let (_dir, path) = written(".netrc", text);
         let found = netrc(&path);
-        assert_eq!(
-            uses(&found),
-            [("p".into(), &basic("a.test", "u")), ("q".into(), &basic("b.test", "v"))]
-        );
+        assert_uses(&found, &[("p", basic("a.test", "u")), ("q", basic("b.test", "v"))]);
     }
 
     #[test]
     fn git_credentials_are_decoded() {
         let (_dir, path) = written("c", "https://u%40x:p%2Fq@git.test:8443\nhttps://git.test/\nnonsense\n");
-        assert_eq!(uses(&git(&path)), [("p/q".into(), &basic("git.test:8443", "u@x"))]);
+        assert_uses(&git(&path), &[("p/q", basic("git.test:8443", "u@x"))]);
     }
 
     #[test]
@@ -193,12 +191,6 @@ mod tests {
             host: "ghe.test".into(),
             shown: Shown::Bearer,
         };
-        assert_eq!(
-            uses(&found),
-            [
-                ("gho_x".into(), &Use::Preset("github".into())),
-                ("gho_y".into(), &bearer)
-            ]
-        );
+        assert_uses(&found, &[("gho_x", Use::Preset("github".into())), ("gho_y", bearer)]);
     }
 }

@@ -3,22 +3,51 @@
 use super::{Around, Fate, Found, Move, Origin, Place, Use, secret, text};
 use crate::config::presets;
 use crate::launch::withheld::looks_like_one;
+use std::ffi::OsStr;
 use std::path::Path;
 
-/// The caller's variables that hold a credential or lead to one.
+/// The caller's variables that hold a credential or lead to one: first those a preset knows, its usual
+/// variable before the others.
 pub(super) fn of_caller(around: &Around) -> Vec<Found> {
+    let mut known = Vec::new();
+    for preset in presets::all() {
+        let value = |name: &&String| around.vars.get(OsStr::new(name)).and_then(|value| value.to_str());
+        let set: Vec<(&String, &str)> = preset
+            .env
+            .iter()
+            .filter_map(|name| Some((name, value(&name)?)))
+            .collect();
+        // Variables with one value are one credential under several names.
+        let mut done = Vec::new();
+        for (name, value) in &set {
+            if done.contains(value) {
+                continue;
+            }
+            done.push(*value);
+            let same = set
+                .iter()
+                .filter(|(_, other)| other == value)
+                .map(|(name, _)| (*name).clone());
+            let fate = moved(preset.name, value, Origin::Variable((*name).clone()), same.collect());
+            let place = Place::Variable((*name).clone());
+            known.extend(fate.map(|fate| Found { place, fate }));
+        }
+    }
+    let by_preset = |name: &str| {
+        presets::all()
+            .iter()
+            .any(|preset| preset.env.iter().any(|variable| variable == name))
+    };
     let pairs = around
         .vars
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    pairs
-        .filter_map(|(name, value)| {
-            let place = Place::Variable(name.to_owned());
-            let fate = moved(name, value, Origin::Variable(name.to_owned()))
-                .or_else(|| looks_like_one(name, value).then_some(Fate::Stays(KEPT_BACK)))?;
-            Some(Found { place, fate })
-        })
-        .collect()
+    let others = pairs.filter(|(name, value)| !by_preset(name) && looks_like_one(name, value));
+    let kept_back = others.map(|(name, _)| Found {
+        place: Place::Variable(name.to_owned()),
+        fate: Fate::Stays(KEPT_BACK),
+    });
+    known.into_iter().chain(kept_back).collect()
 }
 
 /// Those of `.env` files, from the current directory up to the home or the root.
@@ -36,7 +65,10 @@ fn of_file(path: &Path) -> Vec<Found> {
     let lines = text(path).unwrap_or_default();
     let pairs = lines.lines().filter_map(pair);
     let each = |(name, value): (&str, &str)| {
-        let fate = moved(name, value, Origin::Copied);
+        let preset = presets::all()
+            .iter()
+            .find(|preset| preset.env.iter().any(|variable| variable == name));
+        let fate = preset.and_then(|preset| moved(preset.name, value, Origin::Copied, vec![name.to_owned()]));
         // A reference to another variable is no credential.
         let other = || (secret(value).is_some() && looks_like_one(name, value)).then_some(Fate::Stays(IN_ENV_FILE));
         let place = Place::File {
@@ -51,16 +83,13 @@ fn of_file(path: &Path) -> Vec<Found> {
     pairs.filter_map(each).collect()
 }
 
-fn moved(name: &str, value: &str, source: Origin) -> Option<Fate> {
-    let preset = presets::all()
-        .iter()
-        .find(|preset| preset.env.iter().any(|variable| variable == name))?;
+fn moved(preset: &str, value: &str, source: Origin, variables: Vec<String>) -> Option<Fate> {
     Some(Fate::Moves(Box::new(Move {
-        name: preset.name.to_owned(),
+        name: preset.to_owned(),
         value: secret(value)?,
         source,
-        rule: Use::Preset(preset.name.to_owned()),
-        variables: vec![name.to_owned()],
+        rule: Use::Preset(preset.to_owned()),
+        variables,
     })))
 }
 

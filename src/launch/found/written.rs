@@ -33,11 +33,7 @@ impl Plan {
         for Found { place, fate } in found {
             match fate {
                 Fate::Stays(advice) => plan.stays.push((place, advice)),
-                Fate::Moves(how) if plan.has_rule(&how.rule) => {
-                    if !plan.join(&place, &how) {
-                        plan.stays.push((place, ANOTHER));
-                    }
-                }
+                Fate::Moves(how) if plan.has_rule(&how.rule) => plan.stays.push((place, ANOTHER)),
                 Fate::Moves(mut how) => {
                     how.name = plan.free_name(&how.name);
                     let stored = import || how.source == Origin::Copied;
@@ -57,19 +53,6 @@ impl Plan {
         self.moved
             .iter()
             .any(|it| it.how.rule == *rule || same_host(&it.how.rule, rule))
-    }
-
-    /// A second variable with the same value is one more place for the stand-in, and no other finding.
-    fn join(&mut self, place: &Place, how: &Move) -> bool {
-        let (Place::Variable(_), Some(first)) = (place, self.moved.iter_mut().find(|it| it.how.rule == how.rule))
-        else {
-            return false;
-        };
-        let same = how.value.expose(|value| first.how.value.matches(value));
-        if same {
-            first.how.variables.extend(how.variables.iter().cloned());
-        }
-        same
     }
 
     fn free_name(&self, name: &str) -> String {
@@ -233,7 +216,7 @@ mod tests {
         ];
         assert_eq!(names, all);
         assert!(
-            yaml.contains("github: { env: \"GH_TOKEN\", agent_env: [\"GH_TOKEN\", \"GITHUB_TOKEN\"] }"),
+            yaml.contains("github: { env: \"GITHUB_TOKEN\", agent_env: [\"GITHUB_TOKEN\", \"GH_TOKEN\"] }"),
             "{yaml}"
         );
         assert!(
