@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Find the credentials on this machine, and write a config that keeps them from the agent.
+/// What `init` takes.
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// Where to write the config.

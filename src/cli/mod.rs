@@ -3,15 +3,17 @@
 
 pub mod ca;
 pub mod child;
+pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod init;
 pub mod reload;
 pub mod run;
 pub mod secret;
 pub mod serve;
 pub mod settings;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use settings::Failed;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// Say which rule decides over a request, and what is injected
     Explain(explain::ExplainArgs),
+    /// Find the credentials on this machine, and write a config that keeps them from the agent
+    Init(init::InitArgs),
     /// Show it working, with a local service that demands a credential
     Demo(demo::DemoArgs),
     /// The certificate authority: where it is, export it, have the system trust it
@@ -43,6 +47,11 @@ enum Verb {
     Secret(secret::SecretArgs),
     /// Have a running `serve` read its config again
     Reload,
+    /// Print what a shell needs to complete these commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     #[command(name = demo::AGENT_VERB, hide = true)]
     DemoAgent,
 }
@@ -71,10 +80,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Run(args) => run::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
+        Verb::Init(args) => init::run(&args, &settings::data_dir()?),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoAgent => demo::agent(),
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
         Verb::Reload => reload::run(config),
+        Verb::Completions { shell } => {
+            completions::run(shell, &mut Cli::command())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
