@@ -4,8 +4,10 @@
 pub mod ca;
 pub mod check;
 pub mod child;
+pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod init;
 pub mod reload;
 pub mod run;
 pub mod schema;
@@ -13,7 +15,7 @@ pub mod secret;
 pub mod serve;
 pub mod settings;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use settings::Failed;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Say which rule decides over a request, and what is injected
     Explain(explain::ExplainArgs),
+    /// Find the credentials on this machine, and write a config that keeps them from the agent
+    Init(init::InitArgs),
     /// Show it working, with a local service that demands a credential
     Demo(demo::DemoArgs),
     /// The certificate authority: where it is, export it, have the system trust it
@@ -49,6 +53,11 @@ enum Verb {
     Schema,
     /// Have a running `serve` read its config again
     Reload,
+    /// Print what a shell needs to complete these commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     #[command(name = demo::AGENT_VERB, hide = true)]
     DemoAgent,
 }
@@ -78,11 +87,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Serve(args) => serve::run(&args, config),
         Verb::Check(args) => check::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
+        Verb::Init(args) => init::run(&args, &settings::data_dir()?),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoAgent => demo::agent(),
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
         Verb::Schema => schema::run(),
         Verb::Reload => reload::run(config),
+        Verb::Completions { shell } => {
+            completions::run(shell, &mut Cli::command())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

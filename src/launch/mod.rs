@@ -7,6 +7,7 @@
 pub mod child;
 pub mod environment;
 mod files;
+pub mod found;
 mod java;
 mod node;
 pub mod proxy;

@@ -55,17 +55,29 @@ fn reason(name: &OsStr, value: &OsStr, given: &Given) -> Option<Reason> {
     if listed(&given.withheld) {
         return Some(Reason::Source);
     }
-    if listed(&given.keep) || value.is_empty() {
+    if listed(&given.keep) {
         return None;
     }
-    let upper = name.to_string_lossy().to_ascii_uppercase();
+    looks(&name.to_string_lossy(), &value.to_string_lossy())
+}
+
+/// Whether a variable is one that `run` keeps back.
+pub(super) fn looks_like_one(name: &str, value: &str) -> bool {
+    looks(name, value).is_some()
+}
+
+fn looks(name: &str, value: &str) -> Option<Reason> {
+    if value.is_empty() {
+        return None;
+    }
+    let upper = name.to_ascii_uppercase();
     if ACCESS.contains(&upper.as_str()) || upper.starts_with("KEYFERRY_") {
         return Some(Reason::Access);
     }
     if names_a_credential(&upper) {
         return Some(Reason::Name);
     }
-    is_a_credential(&value.to_string_lossy()).then_some(Reason::Value)
+    is_a_credential(value).then_some(Reason::Value)
 }
 
 /// By the last word of the name, less what only says how the value is written down.
@@ -90,7 +102,7 @@ fn names_a_credential(upper: &str) -> bool {
 }
 
 /// By a prefix that only a credential has, a key's first line, or a password inside a URL.
-pub(super) fn is_a_credential(value: &str) -> bool {
+fn is_a_credential(value: &str) -> bool {
     let value = value.trim();
     let prefixed = |prefix: &&str| {
         let rest = value.strip_prefix(*prefix).unwrap_or_default();

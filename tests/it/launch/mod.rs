@@ -2,8 +2,10 @@
 
 mod child;
 mod environment;
+mod init;
 mod node;
 mod passing;
+mod signals;
 
 use keyferry::ca::authority::Authority;
 use keyferry::ca::bundle::Bundle;
