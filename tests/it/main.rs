@@ -10,8 +10,8 @@
     reason = "a test that cannot go on should stop at once, and nothing outside sees this crate"
 )]
 
+mod clients;
+mod launch;
 mod leaves;
 #[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
-
-mod launch;
