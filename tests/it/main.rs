@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should stop at once, and nothing outside sees this crate"
 )]
 
+mod admin;
 mod agents;
 mod authority;
 mod bad_start;
@@ -19,8 +20,10 @@ mod expect;
 mod fidelity;
 mod launch;
 mod leaves;
+mod listeners;
 #[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
 mod shutdown;
 mod streaming;
+mod traces;
 mod websocket;

@@ -21,8 +21,8 @@ use tokio_rustls::client::TlsStream;
 /// Who asks, and through which proxy.
 #[derive(Clone)]
 pub struct Agent {
-    proxy: SocketAddr,
-    trust: Arc<RootCertStore>,
+    pub proxy: SocketAddr,
+    pub trust: Arc<RootCertStore>,
     /// The value of `Proxy-Authorization`, if it offers one.
     pub offer: Option<String>,
 }
