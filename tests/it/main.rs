@@ -10,8 +10,20 @@
     reason = "a test that cannot go on should stop at once, and nothing outside sees this crate"
 )]
 
+mod admin;
+mod agents;
+mod authority;
+mod bad_start;
+mod bad_upstream;
+mod clients;
+mod expect;
+mod fidelity;
+mod launch;
 mod leaves;
+mod listeners;
 #[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
-
-mod launch;
+mod shutdown;
+mod streaming;
+mod traces;
+mod websocket;

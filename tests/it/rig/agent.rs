@@ -21,8 +21,8 @@ use tokio_rustls::client::TlsStream;
 /// Who asks, and through which proxy.
 #[derive(Clone)]
 pub struct Agent {
-    proxy: SocketAddr,
-    trust: Arc<RootCertStore>,
+    pub proxy: SocketAddr,
+    pub trust: Arc<RootCertStore>,
     /// The value of `Proxy-Authorization`, if it offers one.
     pub offer: Option<String>,
 }
@@ -182,14 +182,14 @@ impl Agent {
 
     /// One GET over HTTP/1.1.
     pub async fn get(&self, url: &str) -> Reply {
-        let (host, path) = split(url);
-        self.h1(host).await.reply(get(url, path)).await
+        let host = host(url);
+        self.h1(host).await.reply(get(url)).await
     }
 
     /// One GET over HTTP/2.
     pub async fn get2(&self, url: &str) -> Reply {
-        let (host, path) = split(url);
-        self.h2(host).await.reply(get(url, path)).await
+        let host = host(url);
+        self.h2(host).await.reply(get(url)).await
     }
 }
 
@@ -229,7 +229,7 @@ impl Http {
 }
 
 /// A GET without a body.
-pub fn get(url: &str, _path: &str) -> Request<AnyBody> {
+pub fn get(url: &str) -> Request<AnyBody> {
     Request::get(url).body(routes::nothing()).unwrap()
 }
 
@@ -242,11 +242,11 @@ pub fn request(method: Method, url: &str, body: impl Into<Bytes>) -> Request<Any
         .unwrap()
 }
 
-fn split(url: &str) -> (&str, &str) {
+fn host(url: &str) -> &str {
     let rest = url
         .strip_prefix("https://")
         .unwrap_or_else(|| panic!("not https: {url}"));
-    rest.find('/').map_or((rest, "/"), |at| rest.split_at(at))
+    rest.split('/').next().unwrap_or(rest)
 }
 
 /// The status in a raw head.

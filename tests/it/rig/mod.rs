@@ -8,6 +8,7 @@ pub mod origin;
 pub mod proxy;
 pub mod root;
 pub mod routes;
+pub mod running;
 pub mod script;
 pub mod tools;
 

@@ -3,14 +3,14 @@
 use super::agent::Agent;
 use super::origin::Origin;
 use super::root::Root;
+use super::running::Running;
 use super::script::Script;
-use super::{PATIENCE, eventually, tools};
+use super::{eventually, tools};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -327,104 +327,4 @@ impl Proxy {
         assert_eq!(records.len(), 1, "one record was expected: {records:#?}");
         records.remove(0)
     }
-}
-
-/// A Keyferry process and its log.
-pub struct Running {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    /// Starts it.
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::new(Mutex::new(String::new()));
-        let writing = log.clone();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let mut log = writing.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Self { child, log }
-    }
-
-    /// All it has said.
-    pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends it a signal by its `kill` name: `TERM`, `HUP`.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-
-    /// Its first proxy address, or its log if it ended before it had one.
-    pub async fn listening(&self) -> Result<SocketAddr, String> {
-        let end = tokio::time::Instant::now() + PATIENCE;
-        while tokio::time::Instant::now() < end {
-            let log = self.log();
-            let found = log
-                .lines()
-                .find_map(|line| line.split("listening on ").nth(1).filter(|l| l.contains("(proxy)")));
-            if let Some(address) = found.and_then(|rest| rest.split(' ').next()?.parse().ok()) {
-                return Ok(address);
-            }
-            if !Path::new(&format!("/proc/{}/fd", self.child.id())).exists() {
-                break;
-            }
-            if ended(self.child.id()) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Err(self.log())
-    }
-
-    /// Waits for its end.
-    pub async fn ended(&mut self) -> ExitStatus {
-        let status = eventually("the end of `keyferry serve`", || self.child.try_wait().unwrap()).await;
-        // The log's last lines may still be on their way from the pipe.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        status
-    }
-
-    /// Resident memory in bytes.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether a child has ended and only waits to be collected.
-fn ended(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim_start().starts_with('Z'))
 }

@@ -1,0 +1,33 @@
+# A small image that runs `keyferry serve`: one static binary, the public roots, and nothing else —
+# no shell, no package manager, no libc. It runs as a user without privileges.
+#
+#   docker build -t keyferry .
+#   docker run -p 8080:8080 -v ./keyferry.yaml:/etc/keyferry/keyferry.yaml:ro -v keyferry:/var/lib/keyferry keyferry
+#
+# The config should listen on 0.0.0.0. The CA and the audit log are kept in /var/lib/keyferry unless
+# the config says otherwise; mount a volume there, or each container makes a CA of its own.
+
+FROM rust:1.95-bookworm AS build
+# musl-gcc: the TLS library has C in it, and the binary is to need no libc at run time.
+RUN apt-get update && apt-get install -y --no-install-recommends musl-tools && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# The toolchain first, so that a change of the source does not fetch it again.
+COPY rust-toolchain.toml ./
+RUN rustup target add "$(uname -m)-unknown-linux-musl"
+COPY . .
+RUN target="$(uname -m)-unknown-linux-musl" \
+    && cargo build --release --locked --bin keyferry --target "$target" \
+    && mkdir -p /image/usr/bin /image/etc/ssl/certs /image/etc/keyferry /image/var/lib/keyferry /image/tmp \
+    && cp "target/$target/release/keyferry" /image/usr/bin/ \
+    && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+    && echo 'keyferry:x:65532:65532::/var/lib/keyferry:/sbin/nologin' > /image/etc/passwd \
+    && chown 65532:65532 /image/var/lib/keyferry && chmod 700 /image/var/lib/keyferry && chmod 1777 /image/tmp
+
+FROM scratch
+COPY --from=build /image/ /
+ENV HOME=/var/lib/keyferry PATH=/usr/bin
+WORKDIR /var/lib/keyferry
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["keyferry"]
+CMD ["serve", "--config", "/etc/keyferry/keyferry.yaml"]

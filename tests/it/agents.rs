@@ -1,0 +1,108 @@
+//! Who may ask: an agent proves itself, or gets a 407 that a client can answer.
+
+use crate::rig::agent::{Agent, get};
+use crate::rig::origin::Origin;
+use crate::rig::proxy::{Proxy, Rig};
+use crate::rig::root::Root;
+
+const TOKEN: &str = "agent-token-91b2c3";
+
+async fn two_agents() -> (Origin, Proxy) {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let proxy = Rig::new(&root)
+        .reach(&origin)
+        .secret("CI_TOKEN", TOKEN)
+        .secret("DEV_TOKEN", "agent-token-dev")
+        .config("agents: { ci: { token: ci_token }, dev: { token: dev_token } }")
+        .rule("host: api.test, agents: [ci]")
+        .serve()
+        .await;
+    (origin, proxy)
+}
+
+fn offering(proxy: &Proxy, offer: &str) -> Agent {
+    Agent {
+        offer: Some(offer.to_owned()),
+        ..proxy.agent.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_shows_nothing_is_asked_to() {
+    let (origin, proxy) = two_agents().await;
+    let (status, head, _) = proxy.agent.connect("api.test:443").await;
+    assert_eq!(status, 407);
+    let head = head.to_lowercase();
+    assert!(
+        head.contains("proxy-authenticate: basic ") && head.contains("x-keyferry-error: agent_unknown"),
+        "{head}"
+    );
+    for wrong in [
+        crate::clients::basic("ci", "wrong"),
+        crate::clients::basic("ci", ""),
+        crate::clients::basic("ci", &TOKEN[..TOKEN.len() - 1]),
+        "Basic !!!".to_owned(),
+        "Bearer wrong".to_owned(),
+        "Digest username=ci".to_owned(),
+    ] {
+        assert_eq!(offering(&proxy, &wrong).connect("api.test:443").await.0, 407, "{wrong}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_407_leaves_the_connection_for_a_second_try() {
+    let (_, proxy) = two_agents().await;
+    let mut raw = proxy.agent.dial().await;
+    raw.say("CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n")
+        .await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 407"), "{head}");
+    let length = head
+        .to_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .unwrap()
+        .split("\r\n")
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    raw.bytes(length).await;
+    let offer = crate::clients::basic("ci", TOKEN);
+    raw.say(format!(
+        "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\nProxy-Authorization: {offer}\r\n\r\n"
+    ))
+    .await;
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
+
+#[tokio::test]
+async fn a_rule_for_one_agent_is_none_for_another() {
+    let (origin, proxy) = two_agents().await;
+    for offer in [crate::clients::basic("ci", TOKEN), format!("Bearer {TOKEN}")] {
+        let reply = offering(&proxy, &offer)
+            .h1("api.test")
+            .await
+            .reply(get("https://api.test/hello"))
+            .await;
+        assert_eq!(reply.text(), "hello");
+    }
+    let dev = offering(&proxy, &crate::clients::basic("dev", "agent-token-dev"));
+    assert_eq!(dev.connect("api.test:443").await.0, 403);
+    assert_eq!(origin.seen().len(), 2);
+    assert!(
+        origin
+            .seen()
+            .iter()
+            .all(|one| !one.headers.contains_key("proxy-authorization"))
+    );
+    let records = proxy.records(3).await;
+    let agents: Vec<_> = records
+        .iter()
+        .map(|one| one["agent"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(agents, ["ci", "ci", "dev"]);
+}

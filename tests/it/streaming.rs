@@ -1,0 +1,239 @@
+//! Bodies stream: at once, both ways, with back pressure, in flat memory, and a cut stays a cut.
+
+use crate::fidelity::{PAIRS, before, before_script, by};
+use crate::rig::agent::{get, request};
+use crate::rig::origin::{AnyBody, AnyError, Speaks};
+use crate::rig::root::Root;
+use crate::rig::routes::PIECE;
+use crate::rig::script::Script;
+use crate::rig::soon;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Memory that one exchange may add, whatever its size: buffers, not bodies.
+const FLAT: u64 = 48 << 20;
+
+#[tokio::test]
+async fn each_event_arrives_before_the_next_is_sent() {
+    for (http2, speaks) in PAIRS {
+        let (origin, proxy) = before(speaks).await;
+        let mut http = by(&proxy.agent, http2).await;
+        let mut body = http.send(get("https://api.test/sse?n=4")).await.unwrap().into_body();
+        for i in 0..4 {
+            origin.gate.add_permits(1);
+            let frame = soon("an event", body.frame()).await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), format!("data: {i}\n\n"));
+        }
+        assert!(soon("the end", body.frame()).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_large_download_takes_no_memory() {
+    for (http2, speaks) in [(false, Speaks::Http1), (true, Speaks::Http2)] {
+        let (_, proxy) = before(speaks).await;
+        let mut http = by(&proxy.agent, http2).await;
+        assert_eq!(http.reply(get("https://api.test/hello")).await.status, StatusCode::OK);
+        let before = proxy.child.resident();
+        let total: u64 = 1 << 30;
+        let url = format!("https://api.test/download?bytes={total}&length");
+        let mut body = http.send(get(&url)).await.unwrap().into_body();
+        let (mut got, mut most) = (0, 0);
+        while let Some(frame) = soon("a piece", body.frame()).await {
+            let len = frame.unwrap().into_data().map_or(0, |piece| piece.len() as u64);
+            if (got + len) >> 26 != got >> 26 {
+                most = most.max(proxy.child.resident());
+            }
+            got += len;
+        }
+        assert_eq!(got, total);
+        assert!(most.saturating_sub(before) < FLAT, "{} MiB more", (most - before) >> 20);
+    }
+}
+
+/// So many bytes, made as they are asked for.
+fn pieces(count: u64) -> AnyBody {
+    let frames = (0..count / PIECE.len() as u64).map(|_| Ok::<_, AnyError>(Frame::data(Bytes::from_static(&PIECE))));
+    StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+}
+
+#[tokio::test]
+async fn a_large_upload_takes_no_memory() {
+    for (http2, speaks) in [(false, Speaks::Http1), (true, Speaks::Http2)] {
+        let (origin, proxy) = before(speaks).await;
+        let mut http = by(&proxy.agent, http2).await;
+        assert_eq!(http.reply(get("https://api.test/hello")).await.status, StatusCode::OK);
+        let before = proxy.child.resident();
+        let total: u64 = 1 << 30;
+        let ask = Request::post("https://api.test/upload").body(pieces(total)).unwrap();
+        let asked = tokio::spawn(async move { http.reply(ask).await.json() });
+        let mut most = 0;
+        while !asked.is_finished() {
+            most = most.max(proxy.child.resident());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(asked.await.unwrap()["bytes"], total);
+        assert!(origin.seen().pop().unwrap().whole);
+        assert!(most.saturating_sub(before) < FLAT, "{} MiB more", (most - before) >> 20);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_reading_stops_the_origin() {
+    for (http2, speaks) in PAIRS {
+        let (_, proxy) = before(speaks).await;
+        let mut http = by(&proxy.agent, http2).await;
+        let before = proxy.child.resident();
+        let response = http
+            .send(get("https://api.test/download?bytes=4000000000&length"))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let after = proxy.child.resident();
+        assert!(
+            after.saturating_sub(before) < FLAT,
+            "{} MiB were buffered",
+            (after - before) >> 20
+        );
+        drop(response);
+    }
+}
+
+#[tokio::test]
+async fn a_body_cut_short_upstream_is_cut_short_for_the_agent() {
+    for (head, sent) in [
+        ("Content-Length: 100", "only this"),
+        ("Transfer-Encoding: chunked", "9\r\nonly this\r\n"),
+        ("Transfer-Encoding: chunked", "ff\r\nonly this"),
+    ] {
+        let root = Root::new();
+        let origin = Script::start(&root, "api.test", move |mut line| async move {
+            line.head().await;
+            line.say(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{sent}")).await;
+            line.bye().await;
+        })
+        .await;
+        let proxy = before_script(&root, &origin).await;
+        for http2 in [false, true] {
+            let mut http = by(&proxy.agent, http2).await;
+            let response = http.send(get("https://api.test/")).await.unwrap();
+            let body = soon("the cut", response.into_body().collect()).await;
+            assert!(body.is_err(), "{head}: a broken body looked whole (h2: {http2})");
+        }
+        let records = proxy.records(2).await;
+        assert!(records.iter().all(|one| one["outcome"] != "ok"), "{records:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_whole_only_if_tls_says_so() {
+    let root = Root::new();
+    let origin = Script::start(&root, "api.test", |mut line| async move {
+        let head = line.head().await.unwrap_or_default();
+        line.say("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it").await;
+        if head.contains("/clean") {
+            line.bye().await;
+        } else {
+            // Closes TCP without the TLS alert, as an attacker on the path could.
+            let (mut tcp, _) = line.io.into_inner();
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut tcp).await;
+        }
+    })
+    .await;
+    let proxy = before_script(&root, &origin).await;
+    let whole = proxy.agent.get("https://api.test/clean").await;
+    assert_eq!(whole.text(), "all of it");
+    let mut http = proxy.agent.h1("api.test").await;
+    let cut = http.send(get("https://api.test/cut")).await.unwrap();
+    assert!(
+        soon("the cut", cut.into_body().collect()).await.is_err(),
+        "a truncated body looked whole"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_away_ends_the_upstream_exchange_at_once() {
+    for (http2, speaks) in PAIRS {
+        for path in ["/never", "/gated?n=3"] {
+            let (origin, proxy) = before(speaks).await;
+            let mut http = by(&proxy.agent, http2).await;
+            let url = format!("https://api.test{path}");
+            let asked = tokio::spawn(async move {
+                let response = http.send(get(&url)).await?;
+                response.into_body().collect().await
+            });
+            origin.saw("the request", |one| one.target == path).await;
+            if path != "/never" {
+                origin.gate.add_permits(1);
+            }
+            asked.abort();
+            let _ = asked.await;
+            origin
+                .saw("the end of the exchange", |one| one.answered == Some(false))
+                .await;
+            let record = proxy.record().await;
+            assert_ne!(record["outcome"], "ok", "{record:#}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_broken_off_never_looks_whole_to_the_origin() {
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        for framing in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
+            let (origin, proxy) = before(speaks).await;
+            let mut raw = proxy.agent.raw("api.test").await;
+            raw.say(format!(
+                "POST /upload HTTP/1.1\r\nHost: api.test\r\n{framing}\r\n\r\n5\r\nhello\r\n"
+            ))
+            .await;
+            origin.saw("the first bytes", |one| one.body_bytes > 0).await;
+            drop(raw);
+            let ended = |one: &crate::rig::origin::Received| one.answered.is_some() || one.whole;
+            assert!(
+                !origin.saw("the end of the upload", ended).await.whole,
+                "half an upload looked whole"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_upload_is_over_reaches_the_agent() {
+    let root = Root::new();
+    let origin = Script::start(&root, "api.test", |mut line| async move {
+        line.head().await;
+        line.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 7\r\nConnection: close\r\n\r\ntoo big")
+            .await;
+        line.bye().await;
+    })
+    .await;
+    let proxy = before_script(&root, &origin).await;
+    for http2 in [false, true] {
+        let mut http = by(&proxy.agent, http2).await;
+        let reply = http
+            .reply(request(Method::POST, "https://api.test/", vec![0; 300_000]))
+            .await;
+        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (413, "too big"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_and_what_follows_it_come_in_one_write() {
+    // Clients have been seen that take a head in pieces for an attack.
+    let (_, proxy) = before(Speaks::Http1).await;
+    let (_, head, _) = proxy.agent.connect("api.test:443").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut io = proxy.agent.tls("api.test", &["http/1.1"]).await;
+    tokio::io::AsyncWriteExt::write_all(&mut io, b"GET /hello HTTP/1.1\r\nHost: api.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut once = vec![0; 16 * 1024];
+    let read = soon("the answer", io.read(&mut once)).await.unwrap();
+    let text = String::from_utf8_lossy(&once[..read]).into_owned();
+    assert!(text.contains("\r\n\r\n"), "{text}");
+}
