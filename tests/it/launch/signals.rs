@@ -2,7 +2,7 @@
 
 use crate::rig::tools;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use tempfile::tempdir;
@@ -39,6 +39,37 @@ fn a_signal_is_passed_on_and_the_commands_answer_is_the_exit_code() {
         let rest: Vec<String> = said.lines().map(Result::unwrap).collect();
         assert_eq!(rest, [format!("got {name}")]);
     }
+}
+
+#[test]
+fn a_key_typed_at_a_terminal_reaches_the_command_once() {
+    let home = tempdir().unwrap();
+    let script = "trap \"echo got INT\" INT; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; exit 5";
+    let command = format!("exec {} run --quiet -- /bin/sh -c '{script}'", tools::KEYFERRY);
+    // `script` gives it a terminal, and types what we write.
+    let mut terminal = Command::new(tools::need("script"))
+        .args(["-qec", &command, "/dev/null"])
+        .env_clear()
+        .env("PATH", tools::path())
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(terminal.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(said.any(|line| line.trim() == "ready"));
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(&[0x03]).unwrap();
+    let rest: Vec<String> = said.collect();
+    assert_eq!(
+        rest.iter().filter(|line| line.contains("got INT")).count(),
+        1,
+        "{rest:?}"
+    );
+    assert_eq!(terminal.wait().unwrap().code(), Some(5));
 }
 
 #[test]
