@@ -41,7 +41,7 @@ fn print(outcome: &Result<Loaded, Mistakes>) {
     match outcome {
         Ok(Loaded { config, warnings }) => {
             if !warnings.is_empty() {
-                settings::say(&warnings.render(settings::colour()));
+                settings::say(warnings.render(settings::colour()).trim_end());
             }
             let counts = [
                 (config.rules.len(), "rule"),

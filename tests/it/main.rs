@@ -15,6 +15,7 @@ mod agents;
 mod authority;
 mod bad_start;
 mod bad_upstream;
+mod check;
 mod clients;
 mod expect;
 mod fidelity;
