@@ -51,11 +51,11 @@ fn print(outcome: &Result<Loaded, Mistakes>) {
             println!("ok: {}", counts.map(|(number, what)| counted(number, what)).join(", "));
         }
         Err(mistakes) => {
-            settings::say(&mistakes.render(settings::colour()));
-            settings::say(&format!(
-                "{}; the config does not load",
-                counted(mistakes.len(), "mistake")
-            ));
+            let told = mistakes.render(settings::colour());
+            let number = counted(mistakes.len(), "mistake");
+            settings::say(&format!("{}
+
+{number}; the config does not load", told.trim_end()));
         }
     }
 }

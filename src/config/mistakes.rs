@@ -100,16 +100,12 @@ impl Mistakes {
         self.list.len()
     }
 
-    /// For a person: each mistake with its line, a caret and a hint.
+    /// For a person: each mistake with its line, a caret and a hint, parted by empty lines.
     pub fn render(&self, color: bool) -> String {
         let text = masked(&self.text);
         let origin = self.origin.display().to_string();
-        let mut out = String::new();
-        for mistake in &self.list {
-            out.push_str(&self.render_one(mistake, &text, &origin, color));
-            out.push('\n');
-        }
-        out
+        let told: Vec<String> = self.list.iter().map(|m| self.render_one(m, &text, &origin, color)).collect();
+        told.join("\n")
     }
 
     fn render_one(&self, mistake: &Mistake, text: &str, origin: &str, color: bool) -> String {

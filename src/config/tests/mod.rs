@@ -251,7 +251,6 @@ rules:
 4 |     inject: [{ bearer: githib }] # mend me
   |                        ^^^^^^
 hint: did you mean `github`?
-
 "
     );
     let json = mistakes.json();
