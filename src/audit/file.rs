@@ -2,10 +2,10 @@
 
 use super::Error;
 use crate::config::model::AuditSink;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// An open sink.
@@ -99,6 +99,9 @@ impl Sink {
 
 impl Rotating {
     fn open(path: &Path, rotate_at: u64, keep: u32) -> io::Result<Self> {
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
         let mut file = open_append(path)?;
         let found = file.metadata()?;
         let regular = found.is_file();
