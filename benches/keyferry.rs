@@ -8,5 +8,5 @@
 
 mod parts;
 
-criterion::criterion_group!(all, parts::ca::leaves);
+criterion::criterion_group!(all, parts::ca::leaves, parts::scrub::bodies, parts::scrub::coded);
 criterion::criterion_main!(all);

@@ -1,3 +1,4 @@
 //! One file per part.
 
 pub mod ca;
+pub mod scrub;

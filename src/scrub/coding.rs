@@ -27,9 +27,9 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Which codings the agent offered to take, as [`negotiate`] found them.
+/// Which codings the agent offered to take, as [`ask`] found them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Offered(u8);
+pub struct Asked(u8);
 
 /// Why a reply cannot be searched, or may not be passed on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +82,7 @@ pub(super) enum Plan {
 ///
 /// Codings other than gzip, deflate, br and zstd go; so do WebSocket extensions (`permessage-deflate`) and the
 /// message compression of gRPC and Connect. Without `Accept-Encoding`, none is added.
-pub fn negotiate(headers: &mut HeaderMap) -> Offered {
+pub fn ask(headers: &mut HeaderMap) -> Asked {
     for name in [
         "grpc-accept-encoding",
         "connect-accept-encoding",
@@ -91,28 +91,28 @@ pub fn negotiate(headers: &mut HeaderMap) -> Offered {
         headers.remove(name);
     }
     if !headers.contains_key(header::ACCEPT_ENCODING) {
-        return Offered::default();
+        return Asked::default();
     }
-    let (mut offered, mut kept) = (Offered::default(), Vec::new());
+    let (mut asked, mut kept) = (Asked::default(), Vec::new());
     let ranged = headers.contains_key(header::RANGE);
     for item in items(headers, &header::ACCEPT_ENCODING) {
         let (name, weight) = item.split_once(';').unwrap_or((&item, ""));
         let coding = Coding::named(name.trim());
         if let Some(coding) = coding.filter(|_| !ranged && !refused(weight)) {
-            offered.0 |= coding.bit();
+            asked.0 |= coding.bit();
         }
         if !ranged && coding.is_some() || name.trim() == "identity" && !refused(weight) {
             kept.push(item.clone());
         }
     }
-    let value = if offered.0 == 0 {
+    let value = if asked.0 == 0 {
         "identity".to_owned()
     } else {
         kept.join(", ")
     };
     let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("identity"));
     headers.insert(header::ACCEPT_ENCODING, value);
-    offered
+    asked
 }
 
 /// Whether the parameters say `q=0`.
@@ -131,7 +131,7 @@ fn items(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 }
 
 /// Decides for a reply.
-pub(super) fn plan(status: StatusCode, headers: &HeaderMap, offered: Offered) -> Result<Plan, Unscrubbable> {
+pub(super) fn plan(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Result<Plan, Unscrubbable> {
     if headers
         .get_all(header::CONTENT_ENCODING)
         .into_iter()
@@ -150,7 +150,7 @@ pub(super) fn plan(status: StatusCode, headers: &HeaderMap, offered: Offered) ->
     if status == StatusCode::PARTIAL_CONTENT {
         return Err(Unscrubbable::Range(named()));
     }
-    let decode = offered.0 & coding.bit() != 0 && !must_stay(headers);
+    let decode = asked.0 & coding.bit() != 0 && !must_stay(headers);
     Ok(if decode {
         Plan::Decode(coding)
     } else {
@@ -212,24 +212,24 @@ mod tests {
             ("identity", "identity", 0),
         ] {
             let mut headers = map(&[("accept-encoding", given)]);
-            assert_eq!(negotiate(&mut headers), Offered(offered), "{given}");
+            assert_eq!(ask(&mut headers), Asked(offered), "{given}");
             assert_eq!(headers["accept-encoding"], sent, "{given}");
         }
         let mut ranged = map(&[("accept-encoding", "gzip"), ("range", "bytes=0-9")]);
         assert_eq!(
-            (negotiate(&mut ranged), &ranged["accept-encoding"]),
-            (Offered(0), &HeaderValue::from_static("identity"))
+            (ask(&mut ranged), &ranged["accept-encoding"]),
+            (Asked(0), &HeaderValue::from_static("identity"))
         );
         let mut silent = map(&[
             ("grpc-accept-encoding", "gzip"),
             ("sec-websocket-extensions", "permessage-deflate"),
         ]);
-        assert_eq!((negotiate(&mut silent), silent.len()), (Offered(0), 0));
+        assert_eq!((ask(&mut silent), silent.len()), (Asked(0), 0));
     }
 
     #[test]
     fn a_reply_is_decoded_watched_or_refused() {
-        let plan = |pairs: &[_], offered| plan(StatusCode::OK, &map(pairs), Offered(offered));
+        let plan = |pairs: &[_], asked| plan(StatusCode::OK, &map(pairs), Asked(asked));
         assert_eq!(plan(&[], 15), Ok(Plan::Plain));
         assert_eq!(plan(&[("content-encoding", "identity")], 15), Ok(Plan::Plain));
         assert_eq!(
@@ -245,6 +245,6 @@ mod tests {
         assert!(plan(&[("content-encoding", "gzip, br")], 15).is_err());
         assert!(plan(&[("content-encoding", "gzip"), ("content-encoding", "gzip")], 15).is_err());
         let range = map(&[("content-encoding", "gzip")]);
-        assert!(super::plan(StatusCode::PARTIAL_CONTENT, &range, Offered(15)).is_err());
+        assert!(super::plan(StatusCode::PARTIAL_CONTENT, &range, Asked(15)).is_err());
     }
 }

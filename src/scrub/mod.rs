@@ -13,15 +13,15 @@ mod coding;
 mod decode;
 mod envelope;
 mod needles;
-mod response;
+mod reply;
 mod spell;
 mod stream;
 pub mod websocket;
 
 pub use body::body;
-pub use coding::{Offered, Unscrubbable, negotiate};
+pub use coding::{Asked, Unscrubbable, ask};
 pub use needles::{MIN_SEARCHED, Needles, headers};
-pub use response::response;
+pub use reply::reply;
 
 #[cfg(test)]
 mod tests;

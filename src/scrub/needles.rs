@@ -13,8 +13,8 @@ pub const MIN_SEARCHED: usize = 8;
 
 /// The spellings of one or several values, ready to be searched for.
 ///
-/// Building one costs some ten microseconds, so keep it as long as the value lives. Bytes are found by their first
-/// eight, by a vectorised search over the heads of all spellings; only there the rest is compared.
+/// Making one costs a fraction of a millisecond, so keep it as long as the value lives. A spelling is found by its first
+/// eight bytes, by a vectorised search over the heads of all spellings; only there the rest is compared.
 pub struct Needles {
     /// Finds the heads; the pattern number is an index into `groups`. Absent when nothing is searched for.
     heads: Option<AhoCorasick>,

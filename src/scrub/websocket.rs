@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// Masks credentials in the messages that a server sends, text and binary, across its fragments.
 ///
 /// Lengths stay, so heads do too. Held back is only what may become a spelling, and never past the end of a
-/// message. `permessage-deflate` must not have been agreed on; [`super::negotiate`] sees to that.
+/// message. `permessage-deflate` must not have been agreed on; [`super::ask`] sees to that. Without needles, all bytes
+/// pass unread.
 #[derive(Debug)]
 pub struct Scrub {
     needles: Vec<Arc<Needles>>,
@@ -54,7 +55,7 @@ impl Scrub {
     /// One for a new connection.
     pub fn new(needles: &[Arc<Needles>]) -> Self {
         Self {
-            needles: needles.to_vec(),
+            needles: needles.iter().filter(|n| !n.is_empty()).cloned().collect(),
             scrubber: Scrubber::new(needles),
             frames: Frames::default(),
             control: BytesMut::new(),
@@ -75,6 +76,11 @@ impl Scrub {
     /// # Errors
     /// When the server breaks the protocol; then close the connection, `out` included.
     pub fn push(&mut self, mut input: Bytes, out: &mut BytesMut) -> Result<(), Error> {
+        if self.needles.is_empty() {
+            // No credential went out, so extensions may be in use, and the frames are nobody's business.
+            out.extend_from_slice(&input);
+            return Ok(());
+        }
         while let Some(step) = self.frames.next(&mut input)? {
             match step {
                 Step::Head(head) => self.head(&head)?,

@@ -20,14 +20,14 @@ pub(in crate::scrub) struct Decoded {
 }
 
 impl Decoded {
-    pub(in crate::scrub) fn new(inner: Body, coding: Coding) -> Result<Self, Unscrubbable> {
-        Ok(Self {
+    pub(in crate::scrub) fn new(inner: Body, coding: Coding) -> Self {
+        Self {
             inner,
-            decoder: Decoder::new(coding)?,
+            decoder: Decoder::new(coding),
             input: Bytes::new(),
             more: false,
             ended: false,
-        })
+        }
     }
 
     /// The next slice, if the decoder has one.

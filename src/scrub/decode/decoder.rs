@@ -52,13 +52,13 @@ struct Progress {
 }
 
 impl Decoder {
-    pub(in crate::scrub) fn new(coding: Coding) -> Result<Self, Unscrubbable> {
-        Ok(Self {
+    pub(in crate::scrub) fn new(coding: Coding) -> Self {
+        Self {
             engine: Engine::Between,
             coding,
             taken: 0,
             given: 0,
-        })
+        }
     }
 
     /// Decodes into one slice and takes what it used off `input`. An empty slice means: more input is needed.

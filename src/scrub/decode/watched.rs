@@ -83,15 +83,10 @@ impl Search {
 }
 
 impl Watched {
-    pub(in crate::scrub) fn new(
-        inner: Body,
-        coding: Coding,
-        needles: &[Arc<Needles>],
-        hits: &Arc<AtomicU64>,
-    ) -> Result<Self, Unscrubbable> {
-        Ok(Self {
+    pub(in crate::scrub) fn new(inner: Body, coding: Coding, needles: &[Arc<Needles>], hits: &Arc<AtomicU64>) -> Self {
+        Self {
             inner,
-            decoder: Decoder::new(coding)?,
+            decoder: Decoder::new(coding),
             input: Bytes::new(),
             text: Search::new(needles),
             raw: Search::new(needles),
@@ -101,7 +96,7 @@ impl Watched {
             hits: hits.clone(),
             more: false,
             ended: false,
-        })
+        }
     }
 
     /// Takes a piece; it waits until it is clear.

@@ -80,14 +80,14 @@ fn parts(pairs: &[(&str, &str)]) -> Parts {
     response.body(()).unwrap().into_parts().0
 }
 
-fn offered(codings: &str) -> Offered {
+fn offered(codings: &str) -> Asked {
     let mut headers = HeaderMap::new();
     headers.insert("accept-encoding", codings.parse().unwrap());
-    negotiate(&mut headers)
+    ask(&mut headers)
 }
 
-/// Sends a coded body through [`response`].
-fn through(coding: &str, list: Vec<Bytes>, offered: Offered, value: &str) -> (Outcome, Parts, u64) {
+/// Sends a coded body through [`reply`].
+fn through(coding: &str, list: Vec<Bytes>, asked: Asked, value: &str) -> (Outcome, Parts, u64) {
     let length: usize = list.iter().map(Bytes::len).sum();
     let mut parts = parts(&[
         ("content-encoding", coding),
@@ -95,11 +95,11 @@ fn through(coding: &str, list: Vec<Bytes>, offered: Offered, value: &str) -> (Ou
         ("etag", "\"1\""),
     ]);
     let hits = Arc::new(AtomicU64::new(0));
-    let body = response(
+    let body = reply(
         &mut parts,
         pieces(list, None, false),
         &[needles(&[(value, Some(STAND_IN))])],
-        offered,
+        asked,
         &hits,
     );
     (drain(body.unwrap()), parts, hits.load(Ordering::Relaxed))
@@ -129,7 +129,7 @@ fn a_watched_body_keeps_its_bytes_and_its_length() {
     for (name, stream) in all_streams() {
         for cuts in [vec![], vec![1], (0..stream.len()).collect()] {
             let list = cut(&stream, &cuts);
-            let (out, parts, hits) = through(name, list, Offered::default(), "another-secret-value");
+            let (out, parts, hits) = through(name, list, Asked::default(), "another-secret-value");
             assert_eq!((out.error.as_deref(), hits), (None, 0), "{name}");
             assert_eq!(out.data(), stream, "{name}");
             assert_eq!(parts.headers["content-encoding"], name);
@@ -142,7 +142,7 @@ fn a_watched_body_keeps_its_bytes_and_its_length() {
 fn a_watched_body_with_the_credential_is_cut_before_it() {
     for (name, stream) in all_streams() {
         for cuts in [vec![], (0..stream.len()).collect()] {
-            let (out, _, hits) = through(name, cut(&stream, &cuts), Offered::default(), TOKEN);
+            let (out, _, hits) = through(name, cut(&stream, &cuts), Asked::default(), TOKEN);
             assert_eq!(
                 (out.error.as_deref(), hits),
                 (Some(Unscrubbable::Echoed.to_string().as_str()), 1),
@@ -159,13 +159,13 @@ fn plain_text_inside_a_watched_stream_is_seen_as_well() {
     gzip.write_all(b"nothing here").unwrap();
     let stream = gzip.finish().unwrap();
     for cuts in [vec![], vec![20], (0..stream.len()).collect()] {
-        let (out, ..) = through("gzip", cut(&stream, &cuts), Offered::default(), TOKEN);
+        let (out, ..) = through("gzip", cut(&stream, &cuts), Asked::default(), TOKEN);
         assert_eq!(out.error, Some(Unscrubbable::Echoed.to_string()));
         assert!(!out.data().windows(5).any(|w| w == &TOKEN.as_bytes()[..5]));
     }
     let behind = [coded("gzip", b"nothing"), TOKEN.as_bytes().to_vec()].concat();
     assert!(
-        through("gzip", vec![behind.clone().into()], Offered::default(), TOKEN)
+        through("gzip", vec![behind.clone().into()], Asked::default(), TOKEN)
             .0
             .error
             .is_some()
@@ -209,17 +209,17 @@ fn a_truncated_or_broken_stream_does_not_end_well() {
         let (out, ..) = through(
             name,
             vec![short.clone().into()],
-            Offered::default(),
+            Asked::default(),
             "another-secret-value",
         );
         assert_eq!((out.data(), out.error), (short, None), "{name}");
     }
     for name in ["gzip", "deflate", "br", "zstd"] {
-        for offered in [Offered::default(), offered(name)] {
+        for asked in [Asked::default(), offered(name)] {
             let (out, ..) = through(
                 name,
                 vec![Bytes::from_static(b"\x1f\x8b not at all what it says")],
-                offered,
+                asked,
                 TOKEN,
             );
             assert!(out.error.is_some(), "{name}");
@@ -234,8 +234,8 @@ fn a_bomb_is_cut_and_never_in_memory_at_once() {
     let zeros = vec![0; 80 << 20];
     for name in ["gzip", "zstd"] {
         let bomb = coded(name, &zeros);
-        for offered in [Offered::default(), offered(name)] {
-            let (out, ..) = through(name, vec![bomb.clone().into()], offered, TOKEN);
+        for asked in [Asked::default(), offered(name)] {
+            let (out, ..) = through(name, vec![bomb.clone().into()], asked, TOKEN);
             assert!(out.error.unwrap().contains("bomb"), "{name}");
             assert!(out.frames.iter().all(|f| f.len() <= bomb.len().max(16 * 1024)));
         }
@@ -247,14 +247,14 @@ fn what_cannot_be_looked_into_is_refused_unless_there_is_no_body() {
     let set = [needles(&[(TOKEN, None)])];
     for coding in ["compress", "gzip, gzip", "dcb"] {
         let mut head = parts(&[("content-encoding", coding)]);
-        let refused = response(&mut head, Body::full("x"), &set, Offered::default(), &Arc::default());
+        let refused = reply(&mut head, Body::full("x"), &set, Asked::default(), &Arc::default());
         assert_eq!(refused.unwrap_err().code(), "response_not_scrubbable");
-        assert!(response(&mut head, Body::Empty, &set, Offered::default(), &Arc::default()).is_ok());
-        assert!(response(&mut head, Body::full("x"), &[], Offered::default(), &Arc::default()).is_ok());
+        assert!(reply(&mut head, Body::Empty, &set, Asked::default(), &Arc::default()).is_ok());
+        assert!(reply(&mut head, Body::full("x"), &[], Asked::default(), &Arc::default()).is_ok());
     }
     let mut range = parts(&[("content-encoding", "gzip")]);
     range.status = StatusCode::PARTIAL_CONTENT;
-    assert!(response(&mut range, Body::full("x"), &set, Offered::default(), &Arc::default()).is_err());
+    assert!(reply(&mut range, Body::full("x"), &set, Asked::default(), &Arc::default()).is_err());
 }
 
 #[test]
@@ -263,11 +263,11 @@ fn a_reason_phrase_with_the_credential_is_dropped() {
     let phrase = hyper::ext::ReasonPhrase::try_from(format!("No {TOKEN}").into_bytes()).unwrap();
     head.extensions.insert(phrase);
     let hits = Arc::new(AtomicU64::new(0));
-    response(
+    reply(
         &mut head,
         Body::Empty,
         &[needles(&[(TOKEN, None)])],
-        Offered::default(),
+        Asked::default(),
         &hits,
     )
     .unwrap();

@@ -75,6 +75,12 @@ fn a_server_that_breaks_the_protocol_or_piles_up_frames_is_cut_off() {
     assert_eq!(scrubbed(&[&pile], &set), Err(Error::Padding));
 }
 
+#[test]
+fn without_needles_all_bytes_pass_unread() {
+    let deflated = b"\xc1\x02\x00\x00 and no frame at all";
+    assert_eq!(scrubbed(&[deflated], &[]), Ok((vec![deflated.to_vec()], 0)));
+}
+
 /// The messages in a stream of frames.
 fn messages(stream: &[u8]) -> Vec<Vec<u8>> {
     let (mut frames, mut input, mut all) = (Frames::default(), Bytes::copy_from_slice(stream), vec![Vec::new()]);

@@ -1,7 +1,7 @@
 //! The whole of a reply in one call.
 
 use super::body::scrubbed;
-use super::coding::{Offered, Plan, Unscrubbable, plan};
+use super::coding::{Asked, Plan, Unscrubbable, plan};
 use super::decode::{Decoded, Watched};
 use super::envelope::Envelopes;
 use super::needles::{Needles, headers};
@@ -14,17 +14,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Scrubs head, body and trailers of a reply, and adds to `hits` each time that a credential is found.
 ///
-/// `offered` is what [`super::negotiate`] returned for the request. A reply that is decoded loses its `Content-Encoding` and
+/// `asked` is what [`super::ask`] returned for the request. A reply that is decoded loses its `Content-Encoding` and
 /// `Content-Length`; in all others every length stays. Frames after an upgrade are for [`super::websocket`].
 ///
 /// # Errors
 /// When the body is coded in a way that cannot be looked into; then it must not be passed on. Later the body itself
 /// fails, with an [`Unscrubbable`] as its error.
-pub fn response(
+pub fn reply(
     parts: &mut Parts,
     body: Body,
     needles: &[Arc<Needles>],
-    offered: Offered,
+    asked: Asked,
     hits: &Arc<AtomicU64>,
 ) -> Result<Body, Unscrubbable> {
     if needles.iter().all(|n| n.is_empty()) {
@@ -35,14 +35,14 @@ pub fn response(
         Ordering::Relaxed,
     );
     let envelopes = Envelopes::of(&parts.headers);
-    let plan = match plan(parts.status, &parts.headers, offered) {
+    let plan = match plan(parts.status, &parts.headers, asked) {
         // HEAD, 204, 304: the headers tell of a body that does not come.
         Err(_) if body.is_end_stream() => Plan::Plain,
         plan => plan?,
     };
     Ok(match plan {
         Plan::Plain => scrubbed(body, needles, hits, envelopes),
-        Plan::Watch(coding) if !body.is_end_stream() => Body::wrap(Watched::new(body, coding, needles, hits)?),
+        Plan::Watch(coding) if !body.is_end_stream() => Body::wrap(Watched::new(body, coding, needles, hits)),
         Plan::Watch(_) => body,
         Plan::Decode(coding) => {
             parts.headers.remove(header::CONTENT_ENCODING);
@@ -50,7 +50,7 @@ pub fn response(
             if body.is_end_stream() {
                 return Ok(body);
             }
-            scrubbed(Body::wrap(Decoded::new(body, coding)?), needles, hits, envelopes)
+            scrubbed(Body::wrap(Decoded::new(body, coding)), needles, hits, envelopes)
         }
     })
 }
