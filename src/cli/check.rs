@@ -53,9 +53,12 @@ fn print(outcome: &Result<Loaded, Mistakes>) {
         Err(mistakes) => {
             let told = mistakes.render(settings::colour());
             let number = counted(mistakes.len(), "mistake");
-            settings::say(&format!("{}
+            settings::say(&format!(
+                "{}
 
-{number}; the config does not load", told.trim_end()));
+{number}; the config does not load",
+                told.trim_end()
+            ));
         }
     }
 }

@@ -104,7 +104,11 @@ impl Mistakes {
     pub fn render(&self, color: bool) -> String {
         let text = masked(&self.text);
         let origin = self.origin.display().to_string();
-        let told: Vec<String> = self.list.iter().map(|m| self.render_one(m, &text, &origin, color)).collect();
+        let told: Vec<String> = self
+            .list
+            .iter()
+            .map(|m| self.render_one(m, &text, &origin, color))
+            .collect();
         told.join("\n")
     }
 

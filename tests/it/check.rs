@@ -15,7 +15,11 @@ fn keyferry(config: &str, arguments: &[&str]) -> Output {
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(KEYFERRY);
-    command.args(arguments).current_dir(dir).env("HOME", dir).env_remove("XDG_CONFIG_HOME");
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("XDG_CONFIG_HOME");
     command.output().unwrap()
 }
 
@@ -58,10 +62,16 @@ hint: did you mean `host`?
 
 #[test]
 fn a_sound_config_is_counted_on_stdout_and_warned_of_on_stderr() {
-    let output = keyferry("secrets: { key: { env: KEY } }\nrules: [{ host: api.example.com }]\n", &["check"]);
+    let output = keyferry(
+        "secrets: { key: { env: KEY } }\nrules: [{ host: api.example.com }]\n",
+        &["check"],
+    );
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stdout), "ok: 1 rule, 1 secret, 1 agent\n");
-    assert!(text(&output.stderr).starts_with("warning: secret `key` is used nowhere\n"), "{output:?}");
+    assert!(
+        text(&output.stderr).starts_with("warning: secret `key` is used nowhere\n"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -69,7 +79,12 @@ fn a_program_reads_the_mistakes_as_json() {
     let output = keyferry(TWO_MISTAKES, &["check", "--json"]);
     let told: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &told["ok"]), (Some(2), &Json::Bool(false)));
-    let places: Vec<_> = told["mistakes"].as_array().unwrap().iter().map(|m| (&m["line"], &m["column"])).collect();
+    let places: Vec<_> = told["mistakes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (&m["line"], &m["column"]))
+        .collect();
     assert_eq!(places, [(&4.into(), &24.into()), (&5.into(), &5.into())]);
 }
 
