@@ -49,14 +49,23 @@ pub async fn live(
     let mut options = StoreOptions::new(&around.data_dir);
     options.previous = previous;
     options.on_fetch = Some(Arc::new(move |had| {
-        metrics.secret_fetched(if had { crate::metrics::Fetch::Ok } else { crate::metrics::Fetch::Failed });
+        metrics.secret_fetched(if had {
+            crate::metrics::Fetch::Ok
+        } else {
+            crate::metrics::Fetch::Failed
+        });
     }));
     let store = match Store::open(&config.secrets, options, &around.background) {
         Ok(store) => store,
-        Err(missing) => bail!("{}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(missing) => bail!(
+            "{}",
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        ),
     };
     let upstream = Arc::new(Upstream::new(&config, around.own.clone(), around.background.clone())?);
-    around.background.spawn(Upstream::tend(Arc::downgrade(&upstream), around.background.clone()));
+    around
+        .background
+        .spawn(Upstream::tend(Arc::downgrade(&upstream), around.background.clone()));
     let stand_ins = Arc::new(stand_ins(&config, &store, &around.seed).await);
     let token = |id| token_test(&store, id);
     let live = Live {
@@ -66,7 +75,11 @@ pub async fn live(
         injector: Injector::new(&config, Arc::new(store.clone()), Arc::clone(&stand_ins)),
         stand_ins,
         upstream,
-        rules: config.rules.iter().map(|rule| around.metrics.for_rule(&rule.name)).collect(),
+        rules: config
+            .rules
+            .iter()
+            .map(|rule| around.metrics.for_rule(&rule.name))
+            .collect(),
         config,
     };
     Ok((live, store))
@@ -115,5 +128,7 @@ fn is_swapped(config: &Config, id: SecretId) -> bool {
         Action::Intercept { inject, .. } => Some(inject),
         Action::Deny { .. } | Action::Tunnel => None,
     });
-    injects.flatten().any(|one| matches!(one, Inject::Placeholder { secret, .. } if *secret == id))
+    injects
+        .flatten()
+        .any(|one| matches!(one, Inject::Placeholder { secret, .. } if *secret == id))
 }

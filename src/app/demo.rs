@@ -78,7 +78,10 @@ type Received = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 /// # Errors
 /// When a part cannot be set up.
 pub async fn run(agent: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Result<Vec<Finding>> {
-    let dir = tempfile::Builder::new().prefix("keyferry-demo-").tempdir().context("cannot make a directory")?;
+    let dir = tempfile::Builder::new()
+        .prefix("keyferry-demo-")
+        .tempdir()
+        .context("cannot make a directory")?;
     let token = format!("demo_sk_{}", random_hex()?);
     EncryptedFile::new(dir.path(), KeySource::from_env()).set("demo", Secret::new(token.clone().into_bytes())?)?;
     let tasks = Tasks::new();
@@ -106,7 +109,14 @@ pub async fn run(agent: Vec<OsString>, environment: Vec<(OsString, OsString)>) -
         bail!("the agent ended with exit code {}", ran.exit.0);
     }
     let scrubbed = log.tail(100).iter().map(|record| record.scrubbed).sum();
-    Ok(findings(&token, &text, &seen, &received.lock(), scrubbed, ran.totals.denied))
+    Ok(findings(
+        &token,
+        &text,
+        &seen,
+        &received.lock(),
+        scrubbed,
+        ran.totals.denied,
+    ))
 }
 
 /// Judges what happened; each line can come out false.
@@ -118,11 +128,18 @@ fn findings(
     scrubbed: u64,
     denied: u64,
 ) -> Vec<Finding> {
-    let held = seen.environment.iter().find(|(name, _)| name == TOKEN_VARIABLE).map(|(_, value)| value.as_str());
+    let held = seen
+        .environment
+        .iter()
+        .find(|(name, _)| name == TOKEN_VARIABLE)
+        .map(|(_, value)| value.as_str());
     let placeholder = held.unwrap_or_default();
     let reply = |at: usize| seen.replies.get(at);
     let is_denied = |at| reply(at).is_some_and(|r| r.status == 403 && r.text.contains("denied_by_policy"));
-    let got: Vec<_> = received.iter().filter_map(|(_, headers)| headers.get(AUTHORIZATION)?.to_str().ok()).collect();
+    let got: Vec<_> = received
+        .iter()
+        .filter_map(|(_, headers)| headers.get(AUTHORIZATION)?.to_str().ok())
+        .collect();
     let bearer = format!("Bearer {token}");
     let echo = reply(0).map(|r| r.text.as_str()).unwrap_or_default();
     vec![
@@ -133,12 +150,19 @@ fn findings(
         },
         Finding {
             what: "the service got",
-            found: format!("{} request with Authorization: Bearer {}…", received.len(), prefix(token)),
+            found: format!(
+                "{} request with Authorization: Bearer {}…",
+                received.len(),
+                prefix(token)
+            ),
             held: got == [bearer.as_str()] && reply(0).is_some_and(|r| r.status == 200),
         },
         Finding {
             what: "denied: a method without a rule",
-            found: format!("POST https://{SERVICE}/v1/whoami -> {}", reply(1).map_or(0, |r| r.status)),
+            found: format!(
+                "POST https://{SERVICE}/v1/whoami -> {}",
+                reply(1).map_or(0, |r| r.status)
+            ),
             held: is_denied(1) && received.iter().all(|(method, _)| method == "GET"),
         },
         Finding {
@@ -177,7 +201,9 @@ rules:
 "
     );
     let loaded = Config::parse(&text, &dir.join("demo.yaml"));
-    Ok(loaded.map_err(|mistakes| anyhow::anyhow!(mistakes.render(false)))?.config)
+    Ok(loaded
+        .map_err(|mistakes| anyhow::anyhow!(mistakes.render(false)))?
+        .config)
 }
 
 /// Starts the service, under a private root of its own that is left in `dir`. Returns its port.
@@ -187,14 +213,18 @@ async fn service(dir: &Path, token: &str, received: Received, tasks: &Tasks) -> 
     let leaves = Leaves::new(root, 1)?;
     let acceptor = TlsAcceptor::from(leaves.server_config(&Host::parse(SERVICE)?).await?);
     let bound = Bound::bind(&super::serve::loopback().bind, None)?;
-    let crate::listen::bound::Local::Tcp(address) = bound.local().clone() else { bail!("the service has no port") };
+    let crate::listen::bound::Local::Tcp(address) = bound.local().clone() else {
+        bail!("the service has no port")
+    };
     let expected: Arc<str> = format!("Bearer {token}").into();
     let serving = tasks.clone();
     let each = move |accepted: Accepted| {
         let (acceptor, received, expected) = (acceptor.clone(), Arc::clone(&received), Arc::clone(&expected));
         let tasks = serving.clone();
         async move {
-            let Ok(stream) = acceptor.accept(accepted.wire).await else { return };
+            let Ok(stream) = acceptor.accept(accepted.wire).await else {
+                return;
+            };
             let service = service_fn(|request: Request<Incoming>| {
                 let reply = answer(&request, &received, &expected);
                 async move { Ok::<_, Infallible>(reply) }
@@ -217,7 +247,9 @@ async fn service(dir: &Path, token: &str, received: Received, tasks: &Tasks) -> 
 
 /// Wants the token, and echoes it in a header and in the body, as careless services do.
 fn answer(request: &Request<Incoming>, received: &Received, expected: &str) -> Response<Full<Bytes>> {
-    received.lock().push((request.method().to_string(), request.headers().clone()));
+    received
+        .lock()
+        .push((request.method().to_string(), request.headers().clone()));
     let offered = request.headers().get(AUTHORIZATION).cloned();
     let mut reply = Response::new(Full::default());
     match offered {

@@ -62,10 +62,19 @@ pub struct Prepared {
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
     config.listen = vec![loopback()];
-    let options = Options { data_dir: command.data_dir, seed: seed::fresh()?, named: Some(named) };
+    let options = Options {
+        data_dir: command.data_dir,
+        seed: seed::fresh()?,
+        named: Some(named),
+    };
     let app = App::build(config, options).await?;
-    let Some(Local::Tcp(address)) = app.locals().first().cloned() else { bail!("the proxy has no address") };
-    let dir = tempfile::Builder::new().prefix("keyferry-").tempdir().context("cannot make a directory for this run")?;
+    let Some(Local::Tcp(address)) = app.locals().first().cloned() else {
+        bail!("the proxy has no address")
+    };
+    let dir = tempfile::Builder::new()
+        .prefix("keyferry-")
+        .tempdir()
+        .context("cannot make a directory for this run")?;
     let own_roots = variable(&command.environment, "SSL_CERT_FILE");
     let bundle = Bundle::write(dir.path(), &app.authority, own_roots.as_deref().map(Path::new))?;
     let placeholders = placeholders(&app);
@@ -83,7 +92,14 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     };
     let environment = launch::agent_environment(command.environment.into_iter(), &given)?;
     app.start().await?;
-    Ok(Prepared { app, address, environment, placeholders, words: command.words, _dir: dir })
+    Ok(Prepared {
+        app,
+        address,
+        environment,
+        placeholders,
+        words: command.words,
+        _dir: dir,
+    })
 }
 
 impl Prepared {
@@ -100,7 +116,10 @@ impl Prepared {
         let vars = self.environment.vars.clone();
         let exit = launch::child::run(&self.words, vars, &Tether::own_program()).await;
         self.app.finish().await;
-        Ok(Report { exit: exit?, totals: self.app.proxy.log.totals() })
+        Ok(Report {
+            exit: exit?,
+            totals: self.app.proxy.log.totals(),
+        })
     }
 }
 
@@ -109,7 +128,10 @@ fn agent(config: &Config, wanted: Option<&str>) -> Result<Arc<str>> {
     let names = || config.agents.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ");
     match (wanted, config.agents.as_slice()) {
         (None, [only]) => Ok(Arc::clone(&only.name)),
-        (None, _) => bail!("the config has several agents: say which this command is with `--agent` ({})", names()),
+        (None, _) => bail!(
+            "the config has several agents: say which this command is with `--agent` ({})",
+            names()
+        ),
         (Some(wanted), agents) => match agents.iter().find(|agent| &*agent.name == wanted) {
             Some(agent) => Ok(Arc::clone(&agent.name)),
             None => bail!("no agent is named `{wanted}`; the config has: {}", names()),
@@ -120,9 +142,16 @@ fn agent(config: &Config, wanted: Option<&str>) -> Result<Arc<str>> {
 /// Each variable that an agent finds a credential in, with the stand-in it gets.
 fn placeholders(app: &App) -> Vec<(String, String)> {
     let live = app.proxy.live();
-    let specs = live.config.secrets.iter().zip(0..).map(|(spec, at)| (spec, crate::base::ids::SecretId(at)));
+    let specs = live
+        .config
+        .secrets
+        .iter()
+        .zip(0..)
+        .map(|(spec, at)| (spec, crate::base::ids::SecretId(at)));
     let pairs = specs.filter_map(|(spec, id)| Some((spec, live.stand_ins.of(id)?.to_string())));
-    pairs.flat_map(|(spec, text)| spec.agent_env.iter().map(move |name| (name.clone(), text.clone()))).collect()
+    pairs
+        .flat_map(|(spec, text)| spec.agent_env.iter().map(move |name| (name.clone(), text.clone())))
+        .collect()
 }
 
 /// The variables that secrets are read from: the command must not have them.

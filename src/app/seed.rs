@@ -25,10 +25,15 @@ pub fn kept(dir: &Path) -> Result<Vec<u8>> {
     {
         return Ok(seed);
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make {}", dir.display()))?;
     let seed = fresh()?;
     // Temporary files are made readable by their owner only.
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
     file.write_all(&seed)?;
     match file.persist_noclobber(&path) {
         Ok(_) => Ok(seed),

@@ -16,15 +16,16 @@ use crate::metrics::Metrics;
 use crate::proxy::connection::Caller;
 use crate::proxy::{Proxy, entry};
 use crate::store::Store;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use parking_lot::Mutex;
+use rustls::server::Acceptor;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 /// What the command line adds to a configuration.
 #[derive(Debug)]
@@ -69,19 +70,35 @@ impl App {
     pub async fn build(config: Config, options: Options) -> Result<Self> {
         let config = Arc::new(config);
         let listeners = bind_all(&config)?;
-        let admin_socket = config.admin.as_ref().map(|admin| Bound::bind(&admin.bind, None)).transpose()?;
+        let admin_socket = config
+            .admin
+            .as_ref()
+            .map(|admin| Bound::bind(&admin.bind, None))
+            .transpose()?;
         let authority = Arc::new(Authority::open(&config.ca)?);
         let log = Log::open(&config.audit)?;
         let metrics = Arc::new(Metrics::new()?);
         let (tasks, background) = (Tasks::new(), Tasks::new());
         let locals: Vec<Local> = listeners.iter().map(|(_, bound)| bound.local().clone()).collect();
-        let own = locals.iter().chain(admin_socket.iter().map(Bound::local)).filter_map(tcp).collect();
-        let around =
-            Surroundings { data_dir: options.data_dir, seed: options.seed, own, background, metrics: Arc::clone(&metrics) };
+        let own = locals
+            .iter()
+            .chain(admin_socket.iter().map(Bound::local))
+            .filter_map(tcp)
+            .collect();
+        let around = Surroundings {
+            data_dir: options.data_dir,
+            seed: options.seed,
+            own,
+            background,
+            metrics: Arc::clone(&metrics),
+        };
         let (live, store) = assemble::live(Arc::clone(&config), &around, 1, None).await?;
         let leaves = Arc::new(Leaves::new(Arc::clone(&authority), config.limits.leaves)?);
         let admin = admin_socket.as_ref().map(|socket| {
-            let hosts = tcp(socket.local()).map(|address| Host::from(address.ip())).into_iter().collect();
+            let hosts = tcp(socket.local())
+                .map(|address| Host::from(address.ip()))
+                .into_iter()
+                .collect();
             Admin::new(Arc::clone(&metrics), log.clone(), hosts, tasks.clone())
         });
         let app = Self {
@@ -119,8 +136,17 @@ impl App {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let listeners = std::mem::take(&mut *self.listeners.lock());
         for (listen, bound) in listeners {
-            let tls = if listen.tls { Some(self.own_certificate(&bound).await?) } else { None };
-            let door = Door { proxy: Arc::clone(&self.proxy), tls, named: self.named.clone(), time: self.limits.head_time };
+            let tls = if listen.tls {
+                Some(own_host(bound.local())?)
+            } else {
+                None
+            };
+            let door = Door {
+                proxy: Arc::clone(&self.proxy),
+                tls,
+                named: self.named.clone(),
+                time: self.limits.head_time,
+            };
             let each = move |accepted| door.clone().enter(accepted);
             let tasks = self.proxy.tasks.clone();
             self.proxy.tasks.spawn(serve(bound, Arc::clone(&slots), tasks, each));
@@ -132,7 +158,9 @@ impl App {
                 async move { admin.serve_connection(accepted.wire).await }
             };
             let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-            self.proxy.tasks.spawn(serve(bound, slots, self.proxy.tasks.clone(), each));
+            self.proxy
+                .tasks
+                .spawn(serve(bound, slots, self.proxy.tasks.clone(), each));
         }
         Ok(())
     }
@@ -169,7 +197,9 @@ impl App {
         let cut = self.proxy.tasks.finish(self.limits.drain_time).await;
         self.around.background.finish(Duration::ZERO).await;
         let log = self.proxy.log.clone();
-        let lost = tokio::task::spawn_blocking(move || log.finish(FLUSH_TIME)).await.unwrap_or(0);
+        let lost = tokio::task::spawn_blocking(move || log.finish(FLUSH_TIME))
+            .await
+            .unwrap_or(0);
         if lost > 0 {
             tracing::warn!("{lost} audit records could not be written");
         }
@@ -183,39 +213,55 @@ impl App {
         let listen = self.locals.iter().map(ToString::to_string).collect();
         admin.update(assemble::status(config, listen), token);
     }
-
-    /// The certificate of an HTTPS proxy: a leaf of our own CA for the address it is bound to.
-    async fn own_certificate(&self, bound: &Bound) -> Result<TlsAcceptor> {
-        let host = match bound.local() {
-            Local::Tcp(address) if !address.ip().is_unspecified() => Host::from(address.ip()),
-            Local::Tcp(_) | Local::Unix(_) => Host::parse("localhost")?,
-        };
-        let config = self.proxy.leaves.server_config(&host).await.context("no certificate for a TLS listener")?;
-        Ok(TlsAcceptor::from(config))
-    }
 }
 
 /// The way in of one listener.
 #[derive(Clone)]
 struct Door {
     proxy: Arc<Proxy>,
-    tls: Option<TlsAcceptor>,
+    /// What an HTTPS proxy is called by those that name no host.
+    tls: Option<Host>,
     named: Option<Arc<str>>,
     time: Duration,
 }
 
 impl Door {
     async fn enter(self, accepted: Accepted) {
-        let caller = Caller { peer: accepted.peer, offered: None, named: self.named };
-        let wire = match self.tls {
+        let caller = Caller {
+            peer: accepted.peer,
+            offered: None,
+            named: self.named.clone(),
+        };
+        let wire = match &self.tls {
             None => accepted.wire,
-            Some(acceptor) => match tokio::time::timeout(self.time, acceptor.accept(accepted.wire)).await {
-                Ok(Ok(stream)) => Wire::new(stream),
+            Some(own) => match tokio::time::timeout(self.time, self.handshake(accepted.wire, own)).await {
+                Ok(Ok(wire)) => wire,
                 Ok(Err(error)) => return tracing::debug!("TLS from {}: {error}", caller.peer),
                 Err(_) => return,
             },
         };
         entry::serve(self.proxy, wire, caller).await;
+    }
+
+    /// Shows a leaf of our own CA for whatever name the agent knows this proxy by: the agent
+    /// itself judges whether that is the name it meant.
+    async fn handshake(&self, wire: Wire, own: &Host) -> std::io::Result<Wire> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
+        let named = start
+            .client_hello()
+            .server_name()
+            .and_then(|name| Host::parse(name).ok());
+        let config = self.proxy.leaves.server_config(named.as_ref().unwrap_or(own)).await;
+        let stream = start.into_stream(config.map_err(std::io::Error::other)?).await?;
+        Ok(Wire::new(stream))
+    }
+}
+
+/// What a listener is called by those that connect to an address and so name no host.
+fn own_host(local: &Local) -> Result<Host> {
+    match local {
+        Local::Tcp(address) if !address.ip().is_unspecified() => Ok(Host::from(address.ip())),
+        Local::Tcp(_) | Local::Unix(_) => Ok(Host::parse("localhost")?),
     }
 }
 
@@ -235,16 +281,28 @@ fn tcp(local: &Local) -> Option<SocketAddr> {
 fn restarts(old: &Config, new: &Config) -> Vec<&'static str> {
     let differ = [
         ("listen", old.listen != new.listen),
-        ("admin", old.admin.as_ref().map(|a| &a.bind) != new.admin.as_ref().map(|a| &a.bind)),
+        (
+            "admin",
+            old.admin.as_ref().map(|a| &a.bind) != new.admin.as_ref().map(|a| &a.bind),
+        ),
         ("ca", old.ca != new.ca),
         ("audit", old.audit != new.audit),
         ("limits", old.limits != new.limits),
     ];
-    differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    differ
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// An ephemeral loopback listener, for `run`.
 pub fn loopback() -> Listen {
     let bind = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    Listen { bind, speak: crate::config::model::Speak::Proxy, tls: false, mode: None }
+    Listen {
+        bind,
+        speak: crate::config::model::Speak::Proxy,
+        tls: false,
+        mode: None,
+    }
 }

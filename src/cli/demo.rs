@@ -33,7 +33,15 @@ pub fn run(_args: &DemoArgs) -> Result<ExitCode> {
     let held = findings.iter().all(|finding| finding.held);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", table(&findings))?;
-    writeln!(out, "{}", if held { "every promise held" } else { "a promise was broken" })?;
+    writeln!(
+        out,
+        "{}",
+        if held {
+            "every promise held"
+        } else {
+            "a promise was broken"
+        }
+    )?;
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -51,15 +59,25 @@ fn table(findings: &[Finding]) -> Table {
 ///
 /// # Errors
 /// When its environment is not as `run` makes it, or the proxy does not answer.
-#[expect(clippy::disallowed_methods, reason = "an agent reads its own environment, as any program does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an agent reads its own environment, as any program does"
+)]
 pub fn agent() -> Result<ExitCode> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let (proxy, roots, token) = (variable("HTTPS_PROXY")?, variable("SSL_CERT_FILE")?, variable(TOKEN_VARIABLE)?);
+    let (proxy, roots, token) = (
+        variable("HTTPS_PROXY")?,
+        variable("SSL_CERT_FILE")?,
+        variable(TOKEN_VARIABLE)?,
+    );
     let proxy = proxy.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let tls = trusting(&roots)?;
     let ask = |method: &str, host: &str| request(&proxy, &tls, method, host, &token);
     let replies = vec![ask("GET", SERVICE)?, ask("POST", SERVICE)?, ask("GET", ELSEWHERE)?];
-    let seen = Seen { environment: std::env::vars().collect(), replies };
+    let seen = Seen {
+        environment: std::env::vars().collect(),
+        replies,
+    };
     std::fs::write(variable(REPORT_VARIABLE)?, serde_json::to_vec(&seen)?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,7 +117,9 @@ fn read_head(stream: &mut TcpStream) -> Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).context("the proxy closed the connection")?;
+        stream
+            .read_exact(&mut byte)
+            .context("the proxy closed the connection")?;
         head.extend_from_slice(&byte);
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
@@ -107,6 +127,16 @@ fn read_head(stream: &mut TcpStream) -> Result<String> {
 
 fn reply(bytes: &[u8]) -> Reply {
     let text = String::from_utf8_lossy(bytes);
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Reply { status, text: text.split_once("\r\n").map(|(_, rest)| rest.to_owned()).unwrap_or_default() }
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    Reply {
+        status,
+        text: text
+            .split_once("\r\n")
+            .map(|(_, rest)| rest.to_owned())
+            .unwrap_or_default(),
+    }
 }

@@ -46,7 +46,11 @@ pub fn run(args: &ExplainArgs, explicit: Option<&Path>) -> Result<ExitCode> {
     } else {
         writeln!(out, "{}", told.text())?;
     }
-    Ok(if told.allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if told.allowed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct Told {
@@ -82,7 +86,12 @@ fn explain(config: &Config, ask: &Ask, judged: Result<&Rule, &Denied>) -> Told {
             let why = reason.clone().unwrap_or_else(|| "the rule denies it".to_owned());
             told(false, "denied", Some(rule), why)
         }
-        Action::Tunnel => told(true, "tunnel", Some(rule), "bytes pass unread; nothing is injected".to_owned()),
+        Action::Tunnel => told(
+            true,
+            "tunnel",
+            Some(rule),
+            "bytes pass unread; nothing is injected".to_owned(),
+        ),
         Action::Intercept { inject, plaintext } if ask.scheme == Scheme::Http && !inject.is_empty() && !plaintext => {
             let why = "the rule has a credential, and plain HTTP would show it on the way; use https".to_owned();
             told(false, "denied", Some(rule), why)
@@ -128,16 +137,31 @@ impl Told {
 }
 
 fn describe(config: &Config, inject: &Inject) -> String {
-    let name = |id| config.secret(id).map_or_else(|| "?".to_owned(), |s: &SecretSpec| s.name.to_string());
+    let name = |id| {
+        config
+            .secret(id)
+            .map_or_else(|| "?".to_owned(), |s: &SecretSpec| s.name.to_string())
+    };
     let names = |ids: Vec<_>| ids.into_iter().map(name).collect::<Vec<_>>().join(", ");
     match inject {
         Inject::Bearer(id) => format!("`{}` as `Authorization: Bearer`", name(*id)),
-        Inject::Basic { user, password } => format!("`{}` as the password of `{user}` in `Authorization: Basic`", name(*password)),
-        Inject::Header { name: header, value } => format!("`{}` in header `{header}`", names(value.secrets().collect())),
-        Inject::Query { name: query, value } => format!("`{}` in query parameter `{query}`", names(value.secrets().collect())),
+        Inject::Basic { user, password } => format!(
+            "`{}` as the password of `{user}` in `Authorization: Basic`",
+            name(*password)
+        ),
+        Inject::Header { name: header, value } => {
+            format!("`{}` in header `{header}`", names(value.secrets().collect()))
+        }
+        Inject::Query { name: query, value } => {
+            format!("`{}` in query parameter `{query}`", names(value.secrets().collect()))
+        }
         Inject::Placeholder { secret, places } => {
             let places: Vec<String> = places.iter().map(place).collect();
-            format!("`{}` where its placeholder stands, in {}", name(*secret), places.join(", "))
+            format!(
+                "`{}` where its placeholder stands, in {}",
+                name(*secret),
+                places.join(", ")
+            )
         }
     }
 }
@@ -155,8 +179,14 @@ fn place(place: &Place) -> String {
 fn read_ask(method: &str, url: &str) -> Result<Ask> {
     let usage = |text: String| Failed::Usage(text);
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| usage(format!("`{method}` is no method")))?;
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
-    let uri: Uri = with_scheme.parse().map_err(|e| usage(format!("`{url}` is no URL: {e}")))?;
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    let uri: Uri = with_scheme
+        .parse()
+        .map_err(|e| usage(format!("`{url}` is no URL: {e}")))?;
     let scheme = match uri.scheme_str() {
         Some("http" | "ws") => Scheme::Http,
         Some("https" | "wss") => Scheme::Https,
@@ -164,7 +194,12 @@ fn read_ask(method: &str, url: &str) -> Result<Ask> {
     };
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     let target = Target::parse(authority, Some(scheme.default_port())).map_err(|e| usage(format!("`{url}`: {e}")))?;
-    Ok(Ask { target, scheme, method, path: normal_path(uri.path()) })
+    Ok(Ask {
+        target,
+        scheme,
+        method,
+        path: normal_path(uri.path()),
+    })
 }
 
 fn find_agent(config: &Config, wanted: Option<&str>) -> Result<AgentId> {
@@ -172,5 +207,7 @@ fn find_agent(config: &Config, wanted: Option<&str>) -> Result<AgentId> {
     let at = config.agents.iter().position(|agent| &*agent.name == wanted);
     let at = at.and_then(|at| u32::try_from(at).ok());
     let names = || config.agents.iter().map(|a| &*a.name).collect::<Vec<_>>().join(", ");
-    Ok(AgentId(at.ok_or_else(|| Failed::Usage(format!("no agent is named `{wanted}`; the config has: {}", names())))?))
+    Ok(AgentId(at.ok_or_else(|| {
+        Failed::Usage(format!("no agent is named `{wanted}`; the config has: {}", names()))
+    })?))
 }

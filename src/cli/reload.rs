@@ -25,7 +25,12 @@ pub fn run(explicit: Option<&Path>) -> Result<ExitCode> {
     anyhow::ensure!(flock(&file, FlockOperation::NonBlockingLockShared).is_err(), none());
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw).context("the mark of the running `serve` is not readable")?;
+    let pid = text
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the mark of the running `serve` is not readable")?;
     kill_process(pid, Signal::HUP).with_context(|| format!("cannot signal process {text}"))?;
     settings::say("told the running `serve` to read its config again; it says on its stderr how that went");
     Ok(ExitCode::SUCCESS)
@@ -48,7 +53,13 @@ impl Mark {
         if let Some(dir) = path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
         let mut file = opened.with_context(|| format!("cannot write {}", path.display()))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             tracing::warn!("another `serve` runs with this config; `keyferry reload` will reach that one");
@@ -69,8 +80,15 @@ impl Drop for Mark {
 }
 
 fn mark_of(config: &Path) -> Result<PathBuf> {
-    let full = config.canonicalize().with_context(|| format!("cannot read {}", config.display()))?;
+    let full = config
+        .canonicalize()
+        .with_context(|| format!("cannot read {}", config.display()))?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, full.as_os_str().as_encoded_bytes());
-    let name: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(settings::data_dir()?.join("run").join(format!("{name}.pid")))
 }

@@ -81,17 +81,31 @@ fn unstartable(error: anyhow::Error) -> anyhow::Error {
 
 fn allowed(hosts: &[String]) -> Result<Vec<HostPattern>> {
     let read = |host: &String| {
-        HostPattern::parse(host).map_err(|e| Failed::Usage(format!("`--allow {host}`: {e}; give a host, such as example.com")))
+        HostPattern::parse(host)
+            .map_err(|e| Failed::Usage(format!("`--allow {host}`: {e}; give a host, such as example.com")))
     };
     Ok(hosts.iter().map(read).collect::<Result<_, _>>()?)
 }
 
 fn allow_rule(hosts: Vec<HostPattern>) -> Rule {
-    let action = Action::Intercept { inject: Vec::new(), plaintext: false };
-    Rule { name: "--allow".into(), hosts, agents: None, allow: None, action, limits: RuleLimits::default() }
+    let action = Action::Intercept {
+        inject: Vec::new(),
+        plaintext: false,
+    };
+    Rule {
+        name: "--allow".into(),
+        hosts,
+        agents: None,
+        allow: None,
+        action,
+        limits: RuleLimits::default(),
+    }
 }
 
-#[expect(clippy::disallowed_methods, reason = "which presets apply is read from the caller's environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which presets apply is read from the caller's environment"
+)]
 fn from_environment(allowed: &[HostPattern]) -> Result<Config> {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let chosen = presets::for_environment(is_set);
@@ -101,16 +115,27 @@ fn from_environment(allowed: &[HostPattern]) -> Result<Config> {
 fn introduce(prepared: &crate::app::run::Prepared) {
     let live = prepared.app.proxy.live();
     let names: Vec<&str> = live.config.rules.iter().map(|rule| &*rule.name).collect();
-    let rules = if names.is_empty() { "none: everything is denied".to_owned() } else { names.join(", ") };
+    let rules = if names.is_empty() {
+        "none: everything is denied".to_owned()
+    } else {
+        names.join(", ")
+    };
     settings::say(&format!("keyferry: rules: {rules}"));
     for (name, _) in &prepared.placeholders {
         settings::say(&format!("keyferry: {name} holds a placeholder"));
     }
-    let withheld = prepared.withheld().iter().map(|withheld| withheld.name.to_string_lossy());
-    let withheld: Vec<_> = withheld.filter(|name| !prepared.placeholders.iter().any(|(held, _)| held == name)).collect();
+    let withheld = prepared
+        .withheld()
+        .iter()
+        .map(|withheld| withheld.name.to_string_lossy());
+    let withheld: Vec<_> = withheld
+        .filter(|name| !prepared.placeholders.iter().any(|(held, _)| held == name))
+        .collect();
     if !withheld.is_empty() {
         let names = withheld.join(", ");
-        settings::say(&format!("keyferry: kept from the command: {names} (`--keep-env NAME` leaves one in)"));
+        settings::say(&format!(
+            "keyferry: kept from the command: {names} (`--keep-env NAME` leaves one in)"
+        ));
     }
 }
 

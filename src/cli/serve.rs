@@ -20,7 +20,10 @@ pub fn run(_args: &ServeArgs, explicit: Option<&Path>) -> Result<ExitCode> {
     settings::log("info");
     let (config, path) = settings::need_config(explicit)?;
     if config.listen.is_empty() {
-        let told = format!("{} has no `listen`: say where agents connect, as in `listen: [127.0.0.1:8080]`", path.display());
+        let told = format!(
+            "{} has no `listen`: say where agents connect, as in `listen: [127.0.0.1:8080]`",
+            path.display()
+        );
         return Err(Failed::Config(told).into());
     }
     settings::block_on(serve(config, path))
@@ -28,7 +31,11 @@ pub fn run(_args: &ServeArgs, explicit: Option<&Path>) -> Result<ExitCode> {
 
 async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     let data_dir = settings::data_dir()?;
-    let options = Options { seed: seed::kept(&data_dir)?, data_dir, named: None };
+    let options = Options {
+        seed: seed::kept(&data_dir)?,
+        data_dir,
+        named: None,
+    };
     let mut stop = Stop::watch()?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let app = App::build(config, options).await?;
@@ -73,7 +80,9 @@ async fn reload(app: &App, path: &Path) {
         Ok(restarts) if restarts.is_empty() => settings::say("the config was reloaded"),
         Ok(restarts) => {
             let sections = restarts.join(", ");
-            settings::say(&format!("the config was reloaded; changes in {sections} take effect at the next start"));
+            settings::say(&format!(
+                "the config was reloaded; changes in {sections} take effect at the next start"
+            ));
         }
         Err(error) => {
             settings::complain(&format!("{error:#}"));
@@ -91,7 +100,10 @@ struct Stop {
 impl Stop {
     fn watch() -> Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch for signals");
-        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
     }
 
     async fn asked(&mut self) {

@@ -14,7 +14,9 @@ pub enum Failed {
     #[error("{0}")]
     Config(String),
     /// There is no config, and the verb needs one.
-    #[error("there is no keyferry.yaml here, nor in your config directory; `keyferry init` writes one, `--config FILE` names one")]
+    #[error(
+        "there is no keyferry.yaml here, nor in your config directory; `keyferry init` writes one, `--config FILE` names one"
+    )]
     NoConfig,
     /// The command line is wrong.
     #[error("{0}")]
@@ -45,7 +47,9 @@ pub fn complain(text: &str) {
         eprintln!("{text}");
         return;
     }
-    let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
+    let style = anstyle::Style::new()
+        .bold()
+        .fg_color(Some(anstyle::AnsiColor::Red.into()));
     anstream::eprintln!("{style}error{style:#}: {text}");
 }
 
@@ -64,7 +68,9 @@ pub fn colour() -> bool {
 /// # Errors
 /// When it has mistakes.
 pub fn find_config(explicit: Option<&Path>) -> Result<Option<(Config, PathBuf)>> {
-    let Some(path) = config::find(explicit) else { return Ok(None) };
+    let Some(path) = config::find(explicit) else {
+        return Ok(None);
+    };
     let Loaded { config, warnings } = Config::load(&path).map_err(|m: Mistakes| Failed::Config(m.render(colour())))?;
     if !warnings.is_empty() {
         say(warnings.render(colour()).trim_end());
@@ -107,9 +113,15 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // A core dump would hold every secret.
     let _ = rustix::process::setrlimit(
         rustix::process::Resource::Core,
-        rustix::process::Rlimit { current: Some(0), maximum: Some(0) },
+        rustix::process::Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done
@@ -118,7 +130,9 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// Sends the program's own log to stderr. `KEYFERRY_LOG` chooses levels, as in `debug` or `keyferry::net=trace`.
 pub fn log(default: &str) {
     let filter = tracing_subscriber::EnvFilter::builder().with_env_var("KEYFERRY_LOG");
-    let filter = filter.with_default_directive(default.parse().unwrap_or_default()).from_env_lossy();
+    let filter = filter
+        .with_default_directive(default.parse().unwrap_or_default())
+        .from_env_lossy();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -57,8 +57,14 @@ const LARGEST_SEARCHED_BODY: usize = 1024 * 1024;
 impl Injector {
     /// Takes secrets from `store`; agents hold `stand_ins`.
     pub fn new(config: &Config, store: Arc<Store>, stand_ins: Arc<StandIns>) -> Self {
-        let needles = std::iter::repeat_with(ArcSwapOption::empty).take(config.secrets.len()).collect();
-        Self { store, stand_ins, needles }
+        let needles = std::iter::repeat_with(ArcSwapOption::empty)
+            .take(config.secrets.len())
+            .collect();
+        Self {
+            store,
+            stand_ins,
+            needles,
+        }
     }
 
     /// Places every credential of the rule that permitted this ask.
@@ -76,8 +82,14 @@ impl Injector {
             self.place(permitted, one, &mut armed).await?;
         }
         // What is left of stand-ins now is where none is swapped.
-        if let Some((id, place)) = self.stand_ins.find_in_head(permitted.headers(), permitted.path_and_query()) {
-            return Err(Error::Misplaced { name: self.stand_ins.name(id), place });
+        if let Some((id, place)) = self
+            .stand_ins
+            .find_in_head(permitted.headers(), permitted.path_and_query())
+        {
+            return Err(Error::Misplaced {
+                name: self.stand_ins.name(id),
+                place,
+            });
         }
         Ok(armed)
     }
@@ -104,7 +116,9 @@ impl Injector {
                 permitted.set_path_and_query(new);
             }
             Inject::Placeholder { secret, places } => {
-                let Some(stand_in) = self.stand_ins.of(*secret).cloned() else { return Ok(()) };
+                let Some(stand_in) = self.stand_ins.of(*secret).cloned() else {
+                    return Ok(());
+                };
                 for place in places {
                     self.swap(permitted, *secret, &stand_in, place, armed).await?;
                 }
@@ -153,7 +167,10 @@ impl Injector {
             Place::WebSocket => {
                 if permitted.headers().contains_key(http::header::UPGRADE) {
                     let held = self.held(id, armed).await?;
-                    armed.websocket.push(Message { stand_in: Arc::clone(stand_in), held });
+                    armed.websocket.push(Message {
+                        stand_in: Arc::clone(stand_in),
+                        held,
+                    });
                 }
                 return Ok(());
             }
@@ -164,7 +181,10 @@ impl Injector {
             Swap::Unfit => Err(Error::Unfit(self.stand_ins.name(id))),
             Swap::Repeated => {
                 let place = format!("{} more than once", describe(place));
-                Err(Error::Misplaced { name: self.stand_ins.name(id), place })
+                Err(Error::Misplaced {
+                    name: self.stand_ins.name(id),
+                    place,
+                })
             }
         }
     }
@@ -180,15 +200,17 @@ impl Injector {
             return Ok(Swap::Absent);
         }
         let held = self.fetch(id).await?;
-        Ok(match place::swap_uri(permitted.path_and_query(), name, stand_in, &held.secret) {
-            Swap::Done(new) => {
-                permitted.set_path_and_query(new);
-                Swap::Done(())
-            }
-            Swap::Absent => Swap::Absent,
-            Swap::Repeated => Swap::Repeated,
-            Swap::Unfit => Swap::Unfit,
-        })
+        Ok(
+            match place::swap_uri(permitted.path_and_query(), name, stand_in, &held.secret) {
+                Swap::Done(new) => {
+                    permitted.set_path_and_query(new);
+                    Swap::Done(())
+                }
+                Swap::Absent => Swap::Absent,
+                Swap::Repeated => Swap::Repeated,
+                Swap::Unfit => Swap::Unfit,
+            },
+        )
     }
 
     async fn swap_body(
@@ -199,9 +221,13 @@ impl Injector {
         pointer: &str,
         armed: &mut Armed,
     ) -> Result<(), Error> {
-        let Some(kind) = body_kind(permitted)? else { return Ok(()) };
+        let Some(kind) = body_kind(permitted)? else {
+            return Ok(());
+        };
         let held = self.held(id, armed).await?;
-        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY).collect().await;
+        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY)
+            .collect()
+            .await;
         let bytes = collected.map_err(collect_error)?.to_bytes();
         let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
         let bytes = swapped.map_or(bytes, Into::into);
@@ -228,7 +254,10 @@ impl Injector {
         if let Some(held) = self.store.current(id) {
             return Ok(held);
         }
-        let unavailable = |source| Error::Unavailable { name: self.stand_ins.name(id), source };
+        let unavailable = |source| Error::Unavailable {
+            name: self.stand_ins.name(id),
+            source,
+        };
         self.store.get(id).await.map_err(unavailable)
     }
 
@@ -241,7 +270,10 @@ impl Injector {
         let stand_in = self.stand_ins.of(id).map(|s| &**s);
         let needles = Arc::new(Needles::new([(&held.secret, stand_in)]));
         if let Some(slot) = slot {
-            slot.store(Some(Arc::new(Prepared { version: held.version, needles: Arc::clone(&needles) })));
+            slot.store(Some(Arc::new(Prepared {
+                version: held.version,
+                needles: Arc::clone(&needles),
+            })));
         }
         needles
     }
@@ -250,8 +282,12 @@ impl Injector {
 /// What kind of body can be searched; `None` for any other.
 fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
     let headers = permitted.headers();
-    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return Ok(None) };
-    let Some(kind) = body::BodyKind::of(content_type) else { return Ok(None) };
+    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
+        return Ok(None);
+    };
+    let Some(kind) = body::BodyKind::of(content_type) else {
+        return Ok(None);
+    };
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(body::Error::Compressed.into());
     }
@@ -260,7 +296,10 @@ fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
 
 fn collect_error(error: crate::base::body::BoxError) -> Error {
     if error.is::<http_body_util::LengthLimitError>() {
-        return body::Error::TooLarge { limit: LARGEST_SEARCHED_BODY }.into();
+        return body::Error::TooLarge {
+            limit: LARGEST_SEARCHED_BODY,
+        }
+        .into();
     }
     Error::Collect(error)
 }

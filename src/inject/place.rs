@@ -71,7 +71,9 @@ pub(super) fn basic_pair(value: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
 /// Sets query parameter `name` to `value`, removing every copy the agent sent; the rest stays byte for byte.
 pub(super) fn query(path_and_query: &str, name: &str, value: &[u8]) -> Option<PathAndQuery> {
     let (path, old) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-    let mut new = Zeroizing::new(String::with_capacity(path_and_query.len() + name.len() + value.len() * 3 + 2));
+    let mut new = Zeroizing::new(String::with_capacity(
+        path_and_query.len() + name.len() + value.len() * 3 + 2,
+    ));
     new.push_str(path);
     let mut mark = '?';
     for pair in old.split('&').filter(|pair| !pair.is_empty() && !names(pair, name)) {
@@ -108,7 +110,9 @@ pub(super) enum Swap<T> {
 /// Swaps the stand-in in a header's values, plain or inside a Basic credential.
 pub(super) fn swap_header(headers: &mut HeaderMap, name: &HeaderName, stand_in: &str, secret: &Secret) -> Swap<()> {
     let mut swapped = Swap::Absent;
-    let Entry::Occupied(mut values) = headers.entry(name) else { return Swap::Absent };
+    let Entry::Occupied(mut values) = headers.entry(name) else {
+        return Swap::Absent;
+    };
     for value in values.iter_mut() {
         match swap_value(value, stand_in, secret, name == AUTHORIZATION) {
             Swap::Absent => {}
@@ -136,17 +140,27 @@ fn swap_value(value: &HeaderValue, stand_in: &str, secret: &Secret, may_be_basic
 }
 
 /// Swaps the stand-in in the path (`name` is `None`) or in the value of one query parameter.
-pub(super) fn swap_uri(path_and_query: &str, name: Option<&str>, stand_in: &str, secret: &Secret) -> Swap<PathAndQuery> {
-    let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(p, q)| (p, Some(q)));
+pub(super) fn swap_uri(
+    path_and_query: &str,
+    name: Option<&str>,
+    stand_in: &str,
+    secret: &Secret,
+) -> Swap<PathAndQuery> {
+    let (path, query) = path_and_query
+        .split_once('?')
+        .map_or((path_and_query, None), |(p, q)| (p, Some(q)));
     let encoded = secret.expose(|secret| Zeroizing::new(percent_encode(secret, RESERVED).to_string()));
     let text = match (name, query) {
         (None, query) => {
             // Telegram's bot tokens hold a colon, which stands in a path as it is (RFC 3986 §3.3).
             let in_path = Zeroizing::new(encoded.replace("%3A", ":"));
-            and_then(swap_bytes(path.as_bytes(), stand_in.as_bytes(), in_path.as_bytes()), |path| {
-                let path = String::from_utf8(path.to_vec()).ok()?;
-                Some(query.map_or(path.clone(), |q| format!("{path}?{q}")))
-            })
+            and_then(
+                swap_bytes(path.as_bytes(), stand_in.as_bytes(), in_path.as_bytes()),
+                |path| {
+                    let path = String::from_utf8(path.to_vec()).ok()?;
+                    Some(query.map_or(path.clone(), |q| format!("{path}?{q}")))
+                },
+            )
         }
         (Some(_), None) => Swap::Absent,
         (Some(name), Some(query)) => swap_query(path, query, name, stand_in, &encoded),
@@ -210,7 +224,11 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("theirs"));
         }
         headers.append("x-api-key", HeaderValue::from_static("theirs again"));
-        header(&mut headers, &HeaderName::from_static("x-api-key"), HeaderValue::from_static("ours"));
+        header(
+            &mut headers,
+            &HeaderName::from_static("x-api-key"),
+            HeaderValue::from_static("ours"),
+        );
         let left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.contains(&("x-api-key", "ours")) && left.contains(&("x-api-keys", "theirs")));
@@ -240,7 +258,10 @@ mod tests {
         assert_eq!(swapped("token"), (Swap::Absent, "token".into()));
         assert_eq!(swapped("stand-in stand-in").0, Swap::Repeated);
         let basic = format!("Basic {}", STANDARD.encode("u:stand-in"));
-        assert_eq!(swapped(&basic), (Swap::Done(()), format!("Basic {}", STANDARD.encode("u:real"))));
+        assert_eq!(
+            swapped(&basic),
+            (Swap::Done(()), format!("Basic {}", STANDARD.encode("u:real")))
+        );
     }
 
     #[test]

@@ -18,12 +18,24 @@ pub struct StandIns {
 impl StandIns {
     /// Takes the stand-ins, one for each secret of `config` that agents may hold one of.
     pub fn new(config: &Config, by_secret: Vec<Option<Arc<str>>>) -> Self {
-        let known = by_secret.iter().zip(0..).filter_map(|(s, at)| s.as_ref().map(|s| (Arc::clone(s), SecretId(at))));
+        let known = by_secret
+            .iter()
+            .zip(0..)
+            .filter_map(|(s, at)| s.as_ref().map(|s| (Arc::clone(s), SecretId(at))));
         let (texts, order): (Vec<_>, Vec<_>) = known.unzip();
         let texts = texts.iter().map(|t| t.as_bytes());
-        let finder = if order.is_empty() { None } else { AhoCorasick::new(texts).ok() };
+        let finder = if order.is_empty() {
+            None
+        } else {
+            AhoCorasick::new(texts).ok()
+        };
         let names = config.secrets.iter().map(|s| Arc::clone(&s.name)).collect();
-        Self { by_secret, names, finder, order }
+        Self {
+            by_secret,
+            names,
+            finder,
+            order,
+        }
     }
 
     /// The stand-in of a secret.

@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// What two requests must share to share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,7 +51,16 @@ struct Idle {
 pub(super) struct Shared {
     sender: http2::SendRequest<Body>,
     streams: AtomicUsize,
-    most: Arc<AtomicUsize>,
+    settings: watch::Receiver<Settings>,
+}
+
+/// What the other side of an HTTP/2 connection allows, as its SETTINGS have it (RFC 9113 §6.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Streams at one time.
+    pub(super) streams: usize,
+    /// Extended CONNECT (RFC 8441 §3).
+    pub(super) extended_connect: bool,
 }
 
 /// A stream's place on a shared connection, given back when dropped.
@@ -140,18 +149,17 @@ impl Pool {
         }
     }
 
-    /// Shares a new HTTP/2 connection, and takes its first stream. `most` is how many streams the
-    /// other side allows at one time.
+    /// Shares a new HTTP/2 connection, and takes its first stream.
     pub(super) fn share(
         &self,
         key: &Key,
         sender: http2::SendRequest<Body>,
-        most: Arc<AtomicUsize>,
+        settings: watch::Receiver<Settings>,
     ) -> (http2::SendRequest<Body>, Stream) {
         let shared = Arc::new(Shared {
             sender: sender.clone(),
             streams: AtomicUsize::new(1),
-            most,
+            settings,
         });
         let stream = Stream(Arc::clone(&shared));
         if let Some(shard) = self.shard(key)
@@ -205,12 +213,21 @@ impl Origin {
 impl Shared {
     /// Takes a stream, unless the other side's limit on streams is reached.
     fn enter(self: &Arc<Self>) -> Option<(http2::SendRequest<Body>, Stream)> {
-        let most = self.most.load(Ordering::Relaxed);
+        let most = self.settings.borrow().streams;
         let enter = |streams: usize| (streams < most).then_some(streams + 1);
         self.streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
             .ok()?;
         Some((self.sender.clone(), Stream(Arc::clone(self))))
+    }
+}
+
+impl Stream {
+    /// Whether the other side takes extended CONNECT, once it has said so or `patience` has passed.
+    pub(super) async fn takes_extended_connect(&self, patience: Duration) -> bool {
+        let mut settings = self.0.settings.clone();
+        let said = settings.wait_for(|settings| settings.extended_connect);
+        matches!(tokio::time::timeout(patience, said).await, Ok(Ok(_)))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::dial::Dialer;
 use super::expect::Gate;
-use super::pool::{Found, Key, Pool, Stream};
-use super::tls::{Tls, chose_h2};
+use super::pool::{Found, Key, Pool, Settings, Stream};
+use super::tls::{Tls, chose_h2, has_no_http1};
 use super::{Error, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
@@ -18,10 +18,10 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// Where the time of one exchange went, on the way out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,7 +126,7 @@ impl Upstream {
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let (target, scheme, mut request, held) = permitted.into_ask();
         let gate = Gate::install(&mut request);
-        let key = Key {
+        let mut key = Key {
             scheme,
             target,
             http1_only: gate.is_some() || shape::is_upgrade(&request),
@@ -134,7 +134,13 @@ impl Upstream {
         let mut times = Times::default();
         let mut request = Some(request);
         loop {
-            let connection = self.connection(&key, &mut times).await?;
+            let connection = match self.connection(&key, &mut times).await {
+                Err(Error::Tls { source, .. }) if key.http1_only && has_no_http1(&source) => {
+                    key.http1_only = false;
+                    continue;
+                }
+                connection => connection?,
+            };
             let Some(sending) = request.take() else {
                 return Err(Error::Request("it was sent already"));
             };
@@ -263,16 +269,21 @@ impl Upstream {
             .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX));
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
-        let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let told = Arc::clone(&most);
         let mut connection = Box::pin(connection);
+        let settings = |connection: &http2::Connection<TokioIo<S>, Body, Tasks>| Settings {
+            streams: connection.current_max_send_streams(),
+            extended_connect: connection.is_extended_connect_protocol_enabled(),
+        };
+        let (tell, told) = watch::channel(settings(&connection));
         self.background.spawn(std::future::poll_fn(move |cx| {
             let ended = connection.as_mut().poll(cx).map(drop);
-            // The other side's SETTINGS may raise or lower it at any time (RFC 9113 §5.1.2).
-            told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            tell.send_if_modified(|known| {
+                let now = settings(&connection);
+                std::mem::replace(known, now) != now
+            });
             ended
         }));
-        let (sender, stream) = self.pool.share(key, sender, most);
+        let (sender, stream) = self.pool.share(key, sender, told);
         Ok(Connection::Http2(sender, stream))
     }
 
@@ -301,6 +312,14 @@ impl Upstream {
             }
             Connection::Http2(mut sender, stream) => {
                 times.http2 = true;
+                if shape::is_upgrade(&request) {
+                    if !stream.takes_extended_connect(SETTINGS_TIME).await {
+                        return Err(Error::Request(
+                            "the upstream speaks HTTP/2 only, and takes no WebSocket over it",
+                        ));
+                    }
+                    shape::for_extended_connect(&mut request);
+                }
                 shape::for_http2(&mut request, key)?;
                 let answered = self.in_time(key, sender.try_send_request(request)).await?;
                 answered.map(|response| (response, Kept::Http2 { _stream: stream }))
@@ -334,6 +353,8 @@ fn blame(target: &Target, error: hyper::Error) -> Error {
     Error::Http(target.clone(), error)
 }
 
+/// How long an upstream may take to say, in its first SETTINGS, that it takes extended CONNECT.
+const SETTINGS_TIME: Duration = Duration::from_secs(5);
 /// Between pings on an HTTP/2 connection with open streams, so that a dead one is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered.

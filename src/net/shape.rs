@@ -5,9 +5,9 @@ use super::pool::Key;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::{Host, Target};
-use http::header::{CONNECTION, HOST, HeaderValue, TE, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Uri};
-use http::{Request, Version};
+use http::{Method, Request, Version};
 
 /// Header fields in one message.
 pub(super) const MOST_HEADERS: usize = 256;
@@ -50,6 +50,18 @@ pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Er
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     Ok(())
+}
+
+/// A WebSocket handshake as HTTP/2 has it (RFC 8441 §4, §5): the key and the upgrade go without saying.
+pub(super) fn for_extended_connect(request: &mut Request<Body>) {
+    *request.method_mut() = Method::CONNECT;
+    request
+        .extensions_mut()
+        .insert(hyper::ext::Protocol::from_static("websocket"));
+    for name in [UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY] {
+        request.headers_mut().remove(name);
+    }
+    *request.body_mut() = Body::Empty;
 }
 
 fn path_of(request: &Request<Body>) -> PathAndQuery {

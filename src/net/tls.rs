@@ -6,7 +6,7 @@ use crate::base::host::{Host, Target};
 use crate::config::model;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -52,6 +52,15 @@ impl Tls {
 /// Whether the other side chose HTTP/2 (RFC 7301; `h2` is registered by RFC 9113 §3.1).
 pub(super) fn chose_h2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// Whether the handshake failed because the other side does not speak HTTP/1.1 (RFC 7301 §3.2).
+pub(super) fn has_no_http1(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(
+        inner,
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol))
+    )
 }
 
 fn connector(roots: &Arc<RootCertStore>, alpn: &[&[u8]]) -> Result<TlsConnector, Error> {

@@ -81,7 +81,9 @@ impl Limiter {
         };
         let add = |running| (running < most).then_some(running + 1);
         match count.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
-            Ok(_) => Ok(Held { _place: Some(Arc::new(Place(Arc::clone(count)))) }),
+            Ok(_) => Ok(Held {
+                _place: Some(Arc::new(Place(Arc::clone(count)))),
+            }),
             Err(_) => Err(Over {
                 retry_after: Duration::from_secs(1),
                 what: "requests at one time",

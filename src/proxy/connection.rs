@@ -1,6 +1,7 @@
 //! What is known of the connection a request came on.
 
 use super::fault::Fault;
+use super::halfclose::Hold;
 use super::live::Live;
 use crate::audit::{Mode, Record};
 use crate::base::ask::Scheme;
@@ -36,6 +37,8 @@ pub struct Conn {
     pub mode: Mode,
     /// What the handshake named, where that was not the target.
     pub misnamed: Option<String>,
+    /// Holds back the end of input while an answer is due; on intercepted HTTP/1.1 only.
+    pub hold: Option<Hold>,
     /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
     known: AtomicU64,
 }
@@ -45,7 +48,15 @@ const NOBODY: u64 = u64::MAX;
 impl Conn {
     /// A connection of `caller` to `target`.
     pub fn new(caller: Caller, target: Target, scheme: Scheme, mode: Mode) -> Self {
-        Self { caller, target, scheme, mode, misnamed: None, known: AtomicU64::new(NOBODY) }
+        Self {
+            caller,
+            target,
+            scheme,
+            mode,
+            misnamed: None,
+            hold: None,
+            known: AtomicU64::new(NOBODY),
+        }
     }
 
     /// The agent, by the configuration in force.
@@ -54,8 +65,15 @@ impl Conn {
     /// When it knows no such agent, or the handshake named another host than the target.
     pub fn agent(&self, live: &Live) -> Result<AgentId, Fault> {
         if let Some(named) = &self.misnamed {
-            let told = format!("the TLS handshake named {named}, but this connection leads to {}", self.target);
-            return Err(Fault::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", told));
+            let told = format!(
+                "the TLS handshake named {named}, but this connection leads to {}",
+                self.target
+            );
+            return Err(Fault::refused(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                told,
+            ));
         }
         let known = self.known.load(Ordering::Relaxed);
         if known != NOBODY && known >> 32 == live.generation & 0xffff_ffff {
@@ -65,7 +83,8 @@ impl Conn {
             Some(name) => live.agent_named(name).ok_or(Unknown::Silent)?,
             None => live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?,
         };
-        self.known.store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
+        self.known
+            .store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
         Ok(agent)
     }
 
@@ -91,4 +110,3 @@ pub fn request_id() -> Box<str> {
     });
     format!("{:012x}-{:x}", *RUN >> 16, NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
-

@@ -35,7 +35,9 @@ impl http_body::Body for Counted {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        let Poll::Ready(Some(Ok(mut frame))) = polled else { return polled };
+        let Poll::Ready(Some(Ok(mut frame))) = polled else {
+            return polled;
+        };
         if let Some(bytes) = frame.data_ref() {
             this.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         } else if let Some(trailers) = frame.trailers_mut() {

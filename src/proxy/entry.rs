@@ -31,8 +31,17 @@ pub const MOST_HEADERS: usize = 128;
 
 /// What a granted CONNECT leads to, once the agent has its 200.
 enum Onward {
-    Intercept { on: OnUpgrade, conn: Conn },
-    Tunnel { on: OnUpgrade, conn: Conn, stream: TcpStream, passage: Passage, entry: Entry },
+    Intercept {
+        on: OnUpgrade,
+        conn: Conn,
+    },
+    Tunnel {
+        on: OnUpgrade,
+        conn: Conn,
+        stream: TcpStream,
+        passage: Passage,
+        entry: Entry,
+    },
 }
 
 /// Serves one connection on the proxy port. `wire` is past the listener's own TLS, if it has any.
@@ -42,7 +51,9 @@ pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(PREFACE.len(), is_http2);
     // Nothing, an error, or silence: there is nobody to answer.
-    let Ok(Ok(Some(http2))) = tokio::time::timeout(head_time, look).await else { return };
+    let Ok(Ok(Some(http2))) = tokio::time::timeout(head_time, look).await else {
+        return;
+    };
     if http2 {
         serve_http2(&proxy, wire, caller).await;
     } else {
@@ -67,7 +78,9 @@ async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, head_time: 
             Ok::<_, Infallible>(reply)
         }
     });
-    let connection = http1(head_time, proxy).serve_connection(TokioIo::new(wire), service).with_upgrades();
+    let connection = http1(head_time, proxy)
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -170,7 +183,16 @@ async fn answer(
             Ok(Granted::Tunnel(conn, stream, passage)) => {
                 let on = hyper::upgrade::on(&mut request);
                 entry.record.status = Some(200);
-                (Response::new(Body::Empty), Some(Onward::Tunnel { on, conn, stream, passage, entry }))
+                (
+                    Response::new(Body::Empty),
+                    Some(Onward::Tunnel {
+                        on,
+                        conn,
+                        stream,
+                        passage,
+                        entry,
+                    }),
+                )
             }
             Err(fault) => (refuse(&fault, entry, false), None),
         };
@@ -212,20 +234,32 @@ async fn connect(
 fn connect_target(request: &Request<Incoming>) -> Result<Target, Fault> {
     let malformed = |why: String| Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", why);
     if request.extensions().get::<hyper::ext::Protocol>().is_some() {
-        return Err(malformed("open a tunnel first: extended CONNECT goes to a host, not to the proxy".into()));
+        return Err(malformed(
+            "open a tunnel first: extended CONNECT goes to a host, not to the proxy".into(),
+        ));
     }
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let text = authority.ok_or_else(|| malformed("CONNECT names no host".into()))?;
     let target = Target::parse(text, None).map_err(|e| malformed(format!("CONNECT to {text}: {e}")))?;
     for host in request.headers().get_all(http::header::HOST) {
-        let named = host.to_str().ok().and_then(|host| Target::parse(host, Some(target.port)).ok());
+        let named = host
+            .to_str()
+            .ok()
+            .and_then(|host| Target::parse(host, Some(target.port)).ok());
         if named.as_ref() != Some(&target) {
             let told = format!("CONNECT is for {target}, but its Host header names another");
-            return Err(Fault::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", told));
+            return Err(Fault::refused(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                told,
+            ));
         }
     }
     if request.headers().contains_key(http::header::TRANSFER_ENCODING)
-        || request.headers().get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+        || request
+            .headers()
+            .get(http::header::CONTENT_LENGTH)
+            .is_some_and(|length| length != "0")
     {
         return Err(malformed("a CONNECT has no body".into()));
     }
@@ -252,7 +286,9 @@ fn absolute_target(request: &Request<Incoming>) -> Result<Target, Fault> {
         }
         (Some("https"), Some(_)) => Err(refused("https goes through CONNECT, not as a request to the proxy")),
         (Some(_), _) => Err(refused("this proxy forwards http and https only")),
-        (None, _) => Err(refused("this is a proxy: set HTTPS_PROXY and HTTP_PROXY to its address")),
+        (None, _) => Err(refused(
+            "this is a proxy: set HTTPS_PROXY and HTTP_PROXY to its address",
+        )),
     }
 }
 
@@ -262,12 +298,21 @@ pub fn ready(proxy: &Proxy) -> Result<(), Fault> {
         return Ok(());
     }
     let told = "the audit log cannot be written, and nothing may go unrecorded";
-    Err(Fault::broken(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", told, "the audit sink fails or is full"))
+    Err(Fault::broken(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "audit_unavailable",
+        told,
+        "the audit sink fails or is full",
+    ))
 }
 
 /// Turns a fault into a reply with its record.
 pub fn refuse(fault: &Fault, mut entry: Entry, grpc: bool) -> Response<Body> {
-    entry.failed(fault.outcome, fault.code, Some(fault.cause.clone().unwrap_or_else(|| fault.message.clone())));
+    entry.failed(
+        fault.outcome,
+        fault.code,
+        Some(fault.cause.clone().unwrap_or_else(|| fault.message.clone())),
+    );
     if fault.rule.is_some() {
         entry.record.rule.clone_from(&fault.rule);
     }
@@ -284,9 +329,19 @@ async fn follow(proxy: &Arc<Proxy>, onward: Onward) {
                 intercept::serve(proxy, wire_of(upgraded), conn).await;
             }
         }
-        Onward::Tunnel { on, conn, stream, passage, mut entry } => match on.await {
+        Onward::Tunnel {
+            on,
+            conn,
+            stream,
+            passage,
+            mut entry,
+        } => match on.await {
             Ok(upgraded) => tunnel::run(proxy, wire_of(upgraded), &conn, stream, passage, entry).await,
-            Err(_) => entry.failed(Outcome::Failed, "agent_gone", Some("the agent closed before its tunnel".into())),
+            Err(_) => entry.failed(
+                Outcome::Failed,
+                "agent_gone",
+                Some("the agent closed before its tunnel".into()),
+            ),
         },
     }
 }

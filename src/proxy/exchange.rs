@@ -4,6 +4,7 @@ use super::connection::Conn;
 use super::counted::{Capped, Counted};
 use super::entry::{protocol, ready, refuse};
 use super::fault::Fault;
+use super::halfclose::{Ends, Whole};
 use super::live::{Live, Proxy};
 use super::recorded::{Entry, Recorded};
 use super::{hygiene, upgrade};
@@ -32,7 +33,10 @@ impl Proxy {
         let grpc = is_grpc(&request);
         entry.record.method = Some(request.method().as_str().into());
         entry.record.protocol_in = Some(protocol(request.version()));
-        entry.record.path = request.uri().path_and_query().map(|path| MaskedPath::new(path.as_str()));
+        entry.record.path = request
+            .uri()
+            .path_and_query()
+            .map(|path| MaskedPath::new(path.as_str()));
         conn.describe(&mut entry.record);
         match self.exchange(conn, request, &mut entry).await {
             Ok(Reply::Whole(response, limits, lease)) => {
@@ -54,12 +58,7 @@ impl Proxy {
         }
     }
 
-    async fn exchange(
-        &self,
-        conn: &Conn,
-        mut request: Request<Incoming>,
-        entry: &mut Entry,
-    ) -> Result<Reply, Fault> {
+    async fn exchange(&self, conn: &Conn, mut request: Request<Incoming>, entry: &mut Entry) -> Result<Reply, Fault> {
         ready(self)?;
         let live = self.live();
         let agent = conn.agent(&live)?;
@@ -71,7 +70,11 @@ impl Proxy {
         if let Some(switch) = &switch {
             switch.dress(&mut parts);
         }
-        let body = Body::wrap(Counted::new(body.into(), Arc::clone(&entry.bytes_in)));
+        let mut body = Body::wrap(Counted::new(body.into(), Arc::clone(&entry.bytes_in)));
+        if let Some(hold) = &conn.hold {
+            body = Body::wrap(Whole::new(body, hold.clone()));
+            entry.ends = Some(Ends(hold.clone()));
+        }
         let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
         self.note(&live, &permitted, entry);
         let limits = permitted.rule().limits.clone();
@@ -79,10 +82,14 @@ impl Proxy {
         let armed = live.injector.arm(&mut permitted).await?;
         entry.record.credentials.clone_from(&armed.credentials);
         // A reply can only be searched in codings that are known here.
-        let asked = if armed.needles.is_empty() { Asked::default() } else { scrub::ask(permitted.headers_mut()) };
+        let asked = if armed.needles.is_empty() {
+            Asked::default()
+        } else {
+            scrub::ask(permitted.headers_mut())
+        };
         let answer = self.forward(&live, permitted, &limits, entry).await?;
         match switch {
-            Some(switch) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
                 Ok(Reply::Switching(response, splice))
             }
@@ -156,11 +163,19 @@ fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry:
 /// Refuses a body whose stated length is over the cap, and cuts one that turns out to be.
 fn cap_request(permitted: &mut Permitted, limits: &RuleLimits) -> Result<(), Fault> {
     let Some(cap) = limits.request_body else { return Ok(()) };
-    let stated = permitted.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let stated = permitted
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
     if stated.is_some_and(|length| length > cap) {
         let told = super::counted::TooLarge(cap).to_string();
         let fault = Fault::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", told);
-        return Err(Fault { rule: Some(Arc::clone(&permitted.rule().name)), outcome: Outcome::Denied, ..fault });
+        return Err(Fault {
+            rule: Some(Arc::clone(&permitted.rule().name)),
+            outcome: Outcome::Denied,
+            ..fault
+        });
     }
     permitted.map_body(|body| Body::wrap(Capped::new(body, cap)));
     Ok(())

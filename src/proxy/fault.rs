@@ -39,17 +39,33 @@ impl Fault {
     /// Refused by policy or for what it is: the message says it all.
     pub fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, code, message, hint: None, rule: None, retry_after: None, outcome: Outcome::Denied, cause: None }
+        Self {
+            status,
+            code,
+            message,
+            hint: None,
+            rule: None,
+            retry_after: None,
+            outcome: Outcome::Denied,
+            cause: None,
+        }
     }
 
     /// Broken: the agent is told `message`, the operator `cause`.
     pub fn broken(status: StatusCode, code: &'static str, message: &str, cause: impl std::fmt::Display) -> Self {
         let fault = Self::refused(status, code, message);
-        Self { outcome: Outcome::Failed, cause: Some(cause.to_string()), ..fault }
+        Self {
+            outcome: Outcome::Failed,
+            cause: Some(cause.to_string()),
+            ..fault
+        }
     }
 
     fn hint(self, hint: &'static str) -> Self {
-        Self { hint: Some(hint), ..self }
+        Self {
+            hint: Some(hint),
+            ..self
+        }
     }
 
     /// The reply: JSON for a program to read, or what gRPC clients understand.
@@ -59,7 +75,10 @@ impl Fault {
         headers.insert(ERROR_HEADER, HeaderValue::from_static(self.code));
         if let Some(after) = self.retry_after {
             // Whole seconds (RFC 9110 §10.2.3), rounded up so that a retry is not too early.
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)),
+            );
         }
         if grpc {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -88,21 +107,27 @@ impl Fault {
     /// The nearest canonical status code of gRPC.
     fn grpc_status(&self) -> u32 {
         match self.status.as_u16() {
-            400 => 3,         // INVALID_ARGUMENT
-            403 => 7,         // PERMISSION_DENIED
-            407 => 16,        // UNAUTHENTICATED
-            413 | 429 => 8,   // RESOURCE_EXHAUSTED
-            421 => 9,         // FAILED_PRECONDITION
-            504 => 4,         // DEADLINE_EXCEEDED
-            502 | 503 => 14,  // UNAVAILABLE
-            _ => 2,           // UNKNOWN
+            400 => 3,        // INVALID_ARGUMENT
+            403 => 7,        // PERMISSION_DENIED
+            407 => 16,       // UNAUTHENTICATED
+            413 | 429 => 8,  // RESOURCE_EXHAUSTED
+            421 => 9,        // FAILED_PRECONDITION
+            504 => 4,        // DEADLINE_EXCEEDED
+            502 | 503 => 14, // UNAVAILABLE
+            _ => 2,          // UNKNOWN
         }
     }
 }
 
 /// gRPC percent-encodes what is not printable ASCII in `grpc-message`.
 fn grpc_message(text: &str) -> String {
-    let byte = |b: u8| if (b' '..=b'~').contains(&b) && b != b'%' { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let byte = |b: u8| {
+        if (b' '..=b'~').contains(&b) && b != b'%' {
+            char::from(b).to_string()
+        } else {
+            format!("%{b:02X}")
+        }
+    };
     text.bytes().map(byte).collect()
 }
 
@@ -137,11 +162,16 @@ impl From<Denied> for Fault {
                 let message = format!("{}; it allows: {}", fault.message, allowed.join(", "));
                 Self { message, ..fault }
             }
-            Denied::Path { .. } => refused("ambiguous_path").hint("write the path without dot segments or double slashes"),
+            Denied::Path { .. } => {
+                refused("ambiguous_path").hint("write the path without dot segments or double slashes")
+            }
             Denied::Opaque { .. } => refused("denied_by_policy").hint("open a new connection"),
             Denied::Limit { retry_after, .. } => {
                 let fault = Self::refused(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message.clone());
-                Self { retry_after: Some(retry_after), ..fault }
+                Self {
+                    retry_after: Some(retry_after),
+                    ..fault
+                }
             }
         };
         Self { rule, ..fault }
@@ -177,9 +207,12 @@ impl From<inject::Error> for Fault {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
             }
             E::Body(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "body_unsearchable", message),
-            E::Collect(cause) => {
-                Self::broken(StatusCode::BAD_REQUEST, "request_body_failed", "the request body broke off", cause)
-            }
+            E::Collect(cause) => Self::broken(
+                StatusCode::BAD_REQUEST,
+                "request_body_failed",
+                "the request body broke off",
+                cause,
+            ),
         }
     }
 }
@@ -195,21 +228,37 @@ impl From<net::Error> for Fault {
             E::Guarded { target, kind, .. } => {
                 let told = format!("{} leads to {kind}, which agents may not reach", target.host);
                 let fault = Self::refused(StatusCode::FORBIDDEN, "address_refused", told);
-                Self { cause: Some(cause), ..fault }.hint("the operator can allow it in `upstream.allow_networks`")
+                Self {
+                    cause: Some(cause),
+                    ..fault
+                }
+                .hint("the operator can allow it in `upstream.allow_networks`")
             }
-            E::Loop(_) => Self::refused(StatusCode::LOOP_DETECTED, "loop_detected", "that leads back to the proxy"),
+            E::Loop(_) => Self::refused(
+                StatusCode::LOOP_DETECTED,
+                "loop_detected",
+                "that leads back to the proxy",
+            ),
             E::Connect(target, _) => gateway("upstream_unreachable", format!("cannot connect to {target}")),
             E::ConnectTime(target) => late(format!("no connection to {target} in time")),
-            E::Tls { target, certificate: true, .. } => {
-                gateway("upstream_certificate", format!("the certificate of {target} does not verify"))
-                    .hint("the operator finds the cause in the audit log, and can trust a private root in `upstream.roots`")
-            }
+            E::Tls {
+                target,
+                certificate: true,
+                ..
+            } => gateway(
+                "upstream_certificate",
+                format!("the certificate of {target} does not verify"),
+            )
+            .hint("the operator finds the cause in the audit log, and can trust a private root in `upstream.roots`"),
             E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
             E::ResponseTime(target) => late(format!("{target} sent no response in time")),
             E::Http(target, _) => gateway("upstream_protocol", format!("{target} broke off or sent no valid HTTP")),
-            E::RequestBody(_) => {
-                Self::broken(StatusCode::BAD_REQUEST, "request_body_failed", "the request body broke off", cause)
-            }
+            E::RequestBody(_) => Self::broken(
+                StatusCode::BAD_REQUEST,
+                "request_body_failed",
+                "the request body broke off",
+                cause,
+            ),
             E::Request(_) | E::Roots(_) => gateway("request_unsendable", "the request cannot be sent".to_owned()),
         }
     }

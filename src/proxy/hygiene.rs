@@ -12,7 +12,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// The fields of RFC 9110 §7.6.1 beside those that `Connection` names.
-const ONE_HOP: [HeaderName; 6] = [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE];
+const ONE_HOP: [HeaderName; 6] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+    TE,
+];
 
 /// Fields a `Connection` header may not take out: they say where the request goes and what it is.
 const KEPT: [&str; 4] = ["host", "content-length", "content-type", "cookie"];
@@ -49,7 +56,13 @@ pub fn response(headers: &mut HeaderMap) {
 /// Removes from trailers what would override the head: framing, routing, credentials (RFC 9110 §6.5.1).
 pub fn trailers(trailers: &mut HeaderMap) {
     drop_one_hop(trailers);
-    for name in [HOST, http::header::CONTENT_LENGTH, http::header::AUTHORIZATION, PROXY_AUTHORIZATION, ALT_SVC] {
+    for name in [
+        HOST,
+        http::header::CONTENT_LENGTH,
+        http::header::AUTHORIZATION,
+        PROXY_AUTHORIZATION,
+        ALT_SVC,
+    ] {
         trailers.remove(name);
     }
 }
@@ -71,12 +84,24 @@ fn drop_one_hop(headers: &mut HeaderMap) {
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|token| token.trim_matches([' ', '\t']))
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|token| token.trim_matches([' ', '\t']))
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    tokens(headers, name).any(|token| token.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted))
+    tokens(headers, name).any(|token| {
+        token
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .eq_ignore_ascii_case(wanted)
+    })
 }
 
 #[cfg(test)]
@@ -108,7 +133,10 @@ mod tests {
             ("accept", "*/*"),
         ]);
         request(&mut headers);
-        assert_eq!(headers, map(&[("content-length", "5"), ("te", "trailers"), ("accept", "*/*")]));
+        assert_eq!(
+            headers,
+            map(&[("content-length", "5"), ("te", "trailers"), ("accept", "*/*")])
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::connection::Conn;
 use super::entry::{http1, http2};
 use super::fault::chain;
+use super::halfclose::{Hold, Patient};
 use super::live::Proxy;
 use super::recorded::Entry;
 use crate::audit::{Mode, Outcome};
@@ -31,7 +32,9 @@ enum Inside {
 pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(1, |seen| seen.first().map(inside));
-    let Ok(Ok(Some(inside))) = tokio::time::timeout(head_time, look).await else { return };
+    let Ok(Ok(Some(inside))) = tokio::time::timeout(head_time, look).await else {
+        return;
+    };
     match inside {
         Inside::Tls => {
             let shaken = tokio::time::timeout(head_time, handshake(proxy, wire, &mut conn)).await;
@@ -40,6 +43,9 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
                 Ok(stream) => {
                     proxy.metrics.handshakes.inc();
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let hold = Hold::default();
+                    let stream = Patient::new(stream, hold.clone());
+                    conn.hold = (!http2).then_some(hold);
                     converse(proxy, Wire::new(stream), conn, http2).await;
                 }
                 Err(error) => {
@@ -55,7 +61,12 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
             converse(proxy, wire, conn, false).await;
         }
         Inside::Neither => {
-            note(proxy, &conn, "not_http", "neither TLS nor HTTP was spoken where it is inspected".to_owned());
+            note(
+                proxy,
+                &conn,
+                "not_http",
+                "neither TLS nor HTTP was spoken where it is inspected".to_owned(),
+            );
         }
     }
 }
@@ -73,7 +84,11 @@ fn inside(first: &u8) -> Inside {
 async fn handshake(proxy: &Proxy, wire: Wire, conn: &mut Conn) -> io::Result<TlsStream<Wire>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
     conn.misnamed = misnamed(start.client_hello().server_name(), &conn.target.host);
-    let config = proxy.leaves.server_config(&conn.target.host).await.map_err(io::Error::other)?;
+    let config = proxy
+        .leaves
+        .server_config(&conn.target.host)
+        .await
+        .map_err(io::Error::other)?;
     start.into_stream(config).await
 }
 
@@ -117,7 +132,9 @@ async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, is_http2: bool) {
             }
         }
     } else {
-        let connection = http1(head_time, proxy).serve_connection(TokioIo::new(wire), service).with_upgrades();
+        let connection = http1(head_time, proxy)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => ended,

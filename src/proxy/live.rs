@@ -54,7 +54,14 @@ impl Proxy {
     /// Puts the parts together.
     pub fn new(live: Live, leaves: Arc<Leaves>, log: Log, metrics: Arc<Metrics>, tasks: Tasks) -> Self {
         let generation = watch::Sender::new(live.generation);
-        Self { live: ArcSwap::from_pointee(live), generation, leaves, log, metrics, tasks }
+        Self {
+            live: ArcSwap::from_pointee(live),
+            generation,
+            leaves,
+            log,
+            metrics,
+            tasks,
+        }
     }
 
     /// The configuration in force now.

@@ -1,11 +1,12 @@
 //! The data path: from an accepted connection to the last byte of the last reply. The only room that
 //! sees the whole of it, and it holds no policy of its own: each step hands on a proof.
 
-pub mod counted;
 pub mod connection;
+pub mod counted;
 pub mod entry;
 pub mod exchange;
 pub mod fault;
+pub mod halfclose;
 pub mod hygiene;
 pub mod intercept;
 pub mod live;

@@ -1,5 +1,6 @@
 //! A reply's body, which carries the record: when it ends, however it ends, one line is written.
 
+use super::halfclose::Ends;
 use super::hygiene;
 use crate::audit::{Log, Outcome, Record};
 use crate::base::body::{Body, BoxError};
@@ -30,7 +31,11 @@ pub struct Entry {
     pub rule: Option<Arc<RuleMetrics>>,
     log: Log,
     metrics: Arc<Metrics>,
+    /// Whether it is known how it ended; until then the agent may be gone.
+    settled: bool,
     discarded: bool,
+    /// Ends, with the exchange, what it held back.
+    pub ends: Option<Ends>,
     _active: Active,
 }
 
@@ -45,13 +50,21 @@ impl Entry {
             rule: None,
             log: log.clone(),
             metrics: Arc::clone(metrics),
+            settled: false,
             discarded: false,
+            ends: None,
             _active: metrics.exchanging(),
         }
     }
 
+    /// Notes that it came to its end.
+    pub fn settle(&mut self) {
+        self.settled = true;
+    }
+
     /// Notes how it failed. The first failure stands.
     pub fn failed(&mut self, outcome: Outcome, code: &'static str, reason: Option<String>) {
+        self.settled = true;
         if self.record.outcome == Outcome::Ok {
             self.record.outcome = outcome;
             self.record.code = code;
@@ -89,6 +102,13 @@ impl Drop for Entry {
         if self.discarded {
             return;
         }
+        if !self.settled {
+            self.failed(
+                Outcome::Failed,
+                "agent_gone",
+                Some("the agent closed before the end".to_owned()),
+            );
+        }
         self.record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
         self.record.scrubbed = self.scrubbed.load(Ordering::Relaxed);
         self.record.durations.total = Some(self.start.elapsed());
@@ -123,7 +143,14 @@ pub enum Cut {
 impl Recorded {
     /// A reply of our own, or an upstream's with its `lease`.
     pub fn new(body: Body, entry: Entry, lease: Option<Lease>) -> Self {
-        Self { body, entry, lease, cap: u64::MAX, deadline: None, ended: false }
+        Self {
+            body,
+            entry,
+            lease,
+            cap: u64::MAX,
+            deadline: None,
+            ended: false,
+        }
     }
 
     /// Cuts the reply after so many bytes.
@@ -140,6 +167,7 @@ impl Recorded {
 
     fn finish(&mut self) {
         self.ended = true;
+        self.entry.settle();
         if let Some(mut lease) = self.lease.take() {
             lease.finish();
         }
@@ -148,7 +176,8 @@ impl Recorded {
     fn cut(&mut self, code: &'static str, why: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.ended = true;
         self.lease = None;
-        self.entry.failed(Outcome::Failed, code, Some(super::fault::chain(&*why)));
+        self.entry
+            .failed(Outcome::Failed, code, Some(super::fault::chain(&*why)));
         Poll::Ready(Some(Err(why)))
     }
 }
@@ -201,9 +230,6 @@ impl Drop for Recorded {
         // hyper does not ask for the end of a body whose length it knows, nor for the body of a HEAD.
         if !self.ended && http_body::Body::is_end_stream(&self.body) {
             self.finish();
-        }
-        if !self.ended {
-            self.entry.failed(Outcome::Failed, "agent_gone", Some("the agent closed before the end".to_owned()));
         }
     }
 }

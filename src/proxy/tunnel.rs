@@ -35,7 +35,11 @@ pub async fn dial(live: &Live, passage: &Passage, record: &mut Record) -> Result
 pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: TcpStream, passage: Passage, mut entry: Entry) {
     let _held = passage.held();
     let out = Arc::new(AtomicU64::new(0));
-    let mut agent = Tally { io: wire, read: Arc::clone(&entry.bytes_in), written: Arc::clone(&out) };
+    let mut agent = Tally {
+        io: wire,
+        read: Arc::clone(&entry.bytes_in),
+        written: Arc::clone(&out),
+    };
     let mut upstream = upstream;
     let begun = Instant::now();
     entry.record.durations.first_byte = Some(begun - entry.start);
@@ -46,8 +50,9 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: TcpStream, pa
         loop {
             tokio::select! {
                 ended = copying.as_mut() => {
-                    if let Err(error) = ended {
-                        entry.failed(Outcome::Failed, "tunnel_broke", Some(error.to_string()));
+                    match ended {
+                        Ok(_) => entry.settle(),
+                        Err(error) => entry.failed(Outcome::Failed, "tunnel_broke", Some(error.to_string())),
                     }
                     break;
                 }
@@ -84,7 +89,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tally<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        self.read
+            .fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -107,6 +113,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Tally<T> {
 
 impl<T> std::fmt::Debug for Tally<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tally").field("read", &self.read).field("written", &self.written).finish_non_exhaustive()
+        f.debug_struct("Tally")
+            .field("read", &self.read)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
     }
 }

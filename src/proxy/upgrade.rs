@@ -21,8 +21,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -63,7 +63,10 @@ impl Switch {
     /// # Errors
     /// When an extended CONNECT asks for another protocol.
     pub fn asked(request: &mut Request<Incoming>) -> Result<Option<Self>, Fault> {
-        let protocol = request.extensions().get::<hyper::ext::Protocol>().map(|p| p.as_str().to_owned());
+        let protocol = request
+            .extensions()
+            .get::<hyper::ext::Protocol>()
+            .map(|p| p.as_str().to_owned());
         if let Some(protocol) = protocol {
             if protocol != "websocket" {
                 let told = format!("extended CONNECT for `{protocol}` is not forwarded; `websocket` is");
@@ -72,15 +75,39 @@ impl Switch {
             let agent = hyper::upgrade::on(&mut *request);
             request.extensions_mut().remove::<hyper::ext::Protocol>();
             *request.method_mut() = Method::GET;
-            return Ok(Some(Self { agent, key: fresh_key(), http2: true }));
+            return Ok(Some(Self {
+                agent,
+                key: fresh_key(),
+                http2: true,
+            }));
         }
         if !hygiene::wants_websocket(request.method(), request.version(), request.headers()) {
             return Ok(None);
         }
         let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
-        let missing = || Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", "a WebSocket needs Sec-WebSocket-Key");
+        let missing = || {
+            Fault::refused(
+                StatusCode::BAD_REQUEST,
+                "malformed_request",
+                "a WebSocket needs Sec-WebSocket-Key",
+            )
+        };
         let key = key.ok_or_else(missing)?;
-        Ok(Some(Self { agent: hyper::upgrade::on(request), key, http2: false }))
+        Ok(Some(Self {
+            agent: hyper::upgrade::on(request),
+            key,
+            http2: false,
+        }))
+    }
+
+    /// Whether the upstream agreed: 101 over HTTP/1.1, any 2xx over HTTP/2 (RFC 8441 §5).
+    pub fn is_agreed(answer: &Answer) -> bool {
+        let status = answer.response.status();
+        if answer.times.http2 {
+            status.is_success()
+        } else {
+            status == StatusCode::SWITCHING_PROTOCOLS
+        }
     }
 
     /// Makes the request the HTTP/1.1 handshake it is for the upstream.
@@ -90,7 +117,9 @@ impl Switch {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         if self.http2 {
             headers.insert(SEC_WEBSOCKET_KEY, self.key.clone());
-            headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+            headers
+                .entry(SEC_WEBSOCKET_VERSION)
+                .or_insert(HeaderValue::from_static("13"));
         }
     }
 
@@ -105,13 +134,20 @@ impl Switch {
         ask: Ask,
         hits: &Arc<AtomicU64>,
     ) -> Result<(Response<Body>, Splice), Fault> {
-        let Answer { mut response, lease, .. } = answer;
+        let Answer {
+            mut response,
+            lease,
+            times,
+        } = answer;
         let wrong = |cause: &str| {
             let told = "the upstream did not answer the WebSocket handshake";
             Fault::broken(StatusCode::BAD_GATEWAY, "upstream_protocol", told, cause)
         };
         let headers = response.headers();
-        if headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes) != Some(accept_of(&self.key).as_bytes()) {
+        // Over HTTP/2 there is no key, and so no answer to it.
+        if !times.http2
+            && headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes) != Some(accept_of(&self.key).as_bytes())
+        {
             return Err(wrong("Sec-WebSocket-Accept does not answer the key"));
         }
         if !armed.needles.is_empty() && headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
@@ -144,8 +180,15 @@ impl Switch {
             return;
         }
         *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        if let Ok(accept) = HeaderValue::try_from(accept_of(&self.key)) {
+            reply.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        reply
+            .headers_mut()
+            .insert(UPGRADE, HeaderValue::from_static("websocket"));
+        reply
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
 }
 
@@ -157,7 +200,11 @@ impl Splice {
             Err(error) => return entry.failed(Outcome::Failed, "agent_gone", Some(error.to_string())),
         };
         let out = Arc::new(AtomicU64::new(0));
-        let tallied = Tally { io: agent, read: Arc::clone(&entry.bytes_in), written: Arc::clone(&out) };
+        let tallied = Tally {
+            io: agent,
+            read: Arc::clone(&entry.bytes_in),
+            written: Arc::clone(&out),
+        };
         let (from_agent, to_agent) = tokio::io::split(tallied);
         let (from_upstream, to_upstream) = tokio::io::split(upstream);
         let (mut outward, mut inward) = (self.outward, self.inward);
@@ -170,12 +217,15 @@ impl Splice {
                         Ok(())
                     }
                 }),
-                pump(from_upstream, to_agent, |read, write| inward.push(read, write).map_err(io::Error::other)),
+                pump(from_upstream, to_agent, |read, write| inward
+                    .push(read, write)
+                    .map_err(io::Error::other)),
             )
         };
         tokio::select! {
-            ended = passing => if let Err(error) = ended {
-                entry.failed(Outcome::Failed, "websocket_broke", Some(error.to_string()));
+            ended = passing => match ended {
+                Ok(_) => entry.settle(),
+                Err(error) => entry.failed(Outcome::Failed, "websocket_broke", Some(error.to_string())),
             },
             () = forbidden(proxy, conn, &self.ask) => {
                 entry.failed(Outcome::Denied, "closed_by_reload", Some("the rules no longer allow it".into()));
@@ -191,7 +241,10 @@ async fn forbidden(proxy: &Proxy, conn: &Conn, ask: &Ask) {
     let mut reloads = proxy.reloads();
     while reloads.changed().await.is_ok() {
         let live = proxy.live();
-        let judged = conn.agent(&live).ok().and_then(|agent| live.policy.explain(agent, ask).ok());
+        let judged = conn
+            .agent(&live)
+            .ok()
+            .and_then(|agent| live.policy.explain(agent, ask).ok());
         if !judged.is_some_and(|(_, rule)| matches!(rule.action, Action::Intercept { .. })) {
             return;
         }
@@ -249,7 +302,9 @@ fn accept_of(key: &HeaderValue) -> String {
 
 impl std::fmt::Debug for Switch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Switch").field("http2", &self.http2).finish_non_exhaustive()
+        f.debug_struct("Switch")
+            .field("http2", &self.http2)
+            .finish_non_exhaustive()
     }
 }
 

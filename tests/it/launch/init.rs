@@ -8,7 +8,11 @@ use tempfile::{TempDir, tempdir};
 /// A home with a few credentials in it, each with `s3cr3t` in its value.
 fn home() -> TempDir {
     let dir = tempdir().unwrap();
-    std::fs::write(dir.path().join(".netrc"), "machine api.one.test login u password s3cr3t-netrc\n").unwrap();
+    std::fs::write(
+        dir.path().join(".netrc"),
+        "machine api.one.test login u password s3cr3t-netrc\n",
+    )
+    .unwrap();
     std::fs::write(dir.path().join(".npmrc"), "//npm.two.test/:_authToken=s3cr3t-npm\n").unwrap();
     dir
 }
@@ -26,7 +30,11 @@ fn keyferry(home: &Path, arguments: &[&str]) -> Output {
 }
 
 fn told(output: &Output) -> String {
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(!text.contains("s3cr3t"), "{text}");
     text
 }
@@ -41,7 +49,11 @@ fn init_writes_a_config_that_explain_understands_and_shows_no_value() {
     let config = std::fs::read_to_string(home.path().join("keyferry.yaml")).unwrap();
     assert!(!config.contains("s3cr3t"));
     let explained = keyferry(home.path(), &["explain", "GET", "https://npm.two.test/x"]);
-    assert!(explained.status.success() && told(&explained).contains("npm-two-test"), "{}", told(&explained));
+    assert!(
+        explained.status.success() && told(&explained).contains("npm-two-test"),
+        "{}",
+        told(&explained)
+    );
 }
 
 #[test]
@@ -62,9 +74,20 @@ fn import_copies_the_values_into_the_encrypted_file() {
     let output = keyferry(home.path(), &["init", "--import", "--json"]);
     told(&output);
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let moved: Vec<_> = said["moved"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let moved: Vec<_> = said["moved"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
     assert_eq!(moved, ["github", "api-one-test", "npm-two-test"]);
-    assert!(said["moved"].as_array().unwrap().iter().all(|it| it["imported"] == true));
+    assert!(
+        said["moved"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|it| it["imported"] == true)
+    );
     let listed = told(&keyferry(home.path(), &["secret", "list"]));
     assert_eq!(listed, "api-one-test\ngithub\nnpm-two-test\n");
 }
@@ -75,6 +98,9 @@ fn completions_name_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let output = keyferry(home.path(), &["completions", shell]);
         let script = String::from_utf8(output.stdout).unwrap();
-        assert!(script.contains("keyferry") && script.contains("completions") && script.contains("init"), "{shell}");
+        assert!(
+            script.contains("keyferry") && script.contains("completions") && script.contains("init"),
+            "{shell}"
+        );
     }
 }
