@@ -21,6 +21,7 @@ install_apt() {
   command -v go >/dev/null || missing+=(golang-go)
   command -v javac >/dev/null || missing+=(openjdk-17-jdk-headless)
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+  command -v faketime >/dev/null || missing+=(faketime)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -17,6 +17,7 @@ mod bad_start;
 mod bad_upstream;
 mod check;
 mod clients;
+mod clock;
 mod expect;
 mod fidelity;
 mod launch;

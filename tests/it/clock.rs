@@ -1,0 +1,44 @@
+//! A machine whose clock is far off fails in ways that name the clock, not only the certificate.
+
+use crate::rig::origin::Origin;
+use crate::rig::proxy::Rig;
+use crate::rig::root::Root;
+use crate::rig::tools;
+
+/// The same rig, in a process whose clock is off by `offset`.
+fn off(rig: Rig, offset: &str) -> Rig {
+    let faketime = tools::need("faketime");
+    let prefix = faketime.parent().unwrap().parent().unwrap().join("lib");
+    let library = ["x86_64-linux-gnu", "aarch64-linux-gnu", ""]
+        .map(|folder| prefix.join(folder).join("faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("the faketime package has no library where it is looked for");
+    rig.env("LD_PRELOAD", library.to_str().unwrap()).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+}
+
+#[tokio::test]
+async fn a_ca_made_in_the_clocks_future_is_refused_at_the_start() {
+    let root = Root::new();
+    let mut proxy = Rig::new(&root).rule("host: a.test").serve().await;
+    proxy.child.signal("TERM");
+    proxy.child.ended().await;
+    let (status, log) = off(proxy.rig, "-900d").refuses().await;
+    assert!(!status.success());
+    assert!(log.contains("clock"), "{log}");
+}
+
+#[tokio::test]
+async fn an_upstream_certificate_judged_by_a_wrong_clock_says_which_time_was_used() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    for (offset, word) in [("-900d", "not valid"), ("+900d", "expired")] {
+        let rig = off(Rig::new(&root).reach(&origin).rule("host: api.test"), offset);
+        let ran = rig.run(&["curl", "-sS", "-k", "https://api.test/"]).await;
+        assert_eq!(ran.json()["error"], "upstream_certificate", "{}", ran.stderr);
+        let record = rig.audit().pop().unwrap();
+        assert!(record["reason"].as_str().unwrap().contains(word), "{record:#}");
+        assert!(ran.json().to_string().contains("clock") || record.to_string().contains("clock"), "{record:#}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+}
