@@ -1,6 +1,6 @@
 //! Who may ask: an agent proves itself, or gets a 407 that a client can answer.
 
-use crate::rig::agent::{Agent, get};
+use crate::rig::agent::{Agent, content_length, get};
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
@@ -59,17 +59,7 @@ async fn a_407_leaves_the_connection_for_a_second_try() {
         .await;
     let head = raw.head().await;
     assert!(head.starts_with("HTTP/1.1 407"), "{head}");
-    let length = head
-        .to_lowercase()
-        .split("content-length: ")
-        .nth(1)
-        .unwrap()
-        .split("\r\n")
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
-    raw.bytes(length).await;
+    raw.bytes(content_length(&head)).await;
     let offer = crate::clients::basic("ci", TOKEN);
     raw.say(format!(
         "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\nProxy-Authorization: {offer}\r\n\r\n"

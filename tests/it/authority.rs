@@ -70,7 +70,6 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
     let (origin, proxy) = before(Speaks::Both).await;
     let host = "Host: api.test\r\n";
     for head in [
-        "POST / HTTP/1.1\r\n{h}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\n{h}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         "POST / HTTP/1.1\r\n{h}Content-Length: +3\r\n\r\nabc",
         "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
@@ -89,6 +88,22 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
         assert!([400, 421].contains(&status(&answer)), "{text:?} got {answer:?}");
     }
     assert_eq!(origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_reach_the_origin_and_ends_the_connection() {
+    // RFC 9112 §6.1: refused, or read by its chunks alone; what follows is never a second request.
+    let (origin, proxy) = before(Speaks::Http1).await;
+    let mut raw = proxy.agent.raw("api.test").await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    let head = "POST /upload HTTP/1.1\r\nHost: api.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    raw.say(format!("{head}0\r\n\r\n{smuggled}")).await;
+    let (answers, _) = raw.rest().await;
+    assert_eq!(String::from_utf8_lossy(&answers).matches("HTTP/1.1 ").count(), 1);
+    for seen in origin.seen() {
+        assert_eq!((seen.target.as_str(), seen.body.len()), ("/upload", 0));
+        assert!(!(seen.headers.contains_key("content-length") && seen.headers.contains_key("transfer-encoding")));
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,9 @@ fn off(rig: Rig, offset: &str) -> Rig {
         .into_iter()
         .find(|path| path.exists())
         .expect("the faketime package has no library where it is looked for");
-    rig.env("LD_PRELOAD", library.to_str().unwrap()).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    rig.env("LD_PRELOAD", library.to_str().unwrap())
+        .env("FAKETIME", offset)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }
 
 #[tokio::test]
@@ -38,7 +40,10 @@ async fn an_upstream_certificate_judged_by_a_wrong_clock_says_which_time_was_use
         assert_eq!(ran.json()["error"], "upstream_certificate", "{}", ran.stderr);
         let record = rig.audit().pop().unwrap();
         assert!(record["reason"].as_str().unwrap().contains(word), "{record:#}");
-        assert!(ran.json().to_string().contains("clock") || record.to_string().contains("clock"), "{record:#}");
+        assert!(
+            ran.json().to_string().contains("clock") || record.to_string().contains("clock"),
+            "{record:#}"
+        );
     }
     assert_eq!(origin.seen().len(), 0);
 }

@@ -1,6 +1,6 @@
 //! One proxy, however it is reached: TCP, a unix socket, TLS, HTTP/1.1 or HTTP/2.
 
-use crate::rig::agent::{Agent, Http, Raw, get, request, status};
+use crate::rig::agent::{Agent, Http, Raw, content_length, get, request, status};
 use crate::rig::origin::{Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
@@ -107,16 +107,7 @@ async fn a_plain_request_goes_through_in_absolute_form() {
         .await;
         let head = raw.head().await;
         assert_eq!(status(&head), 200, "{head}");
-        let length = head
-            .to_lowercase()
-            .split("content-length: ")
-            .nth(1)
-            .unwrap()
-            .split("\r\n")
-            .next()
-            .unwrap()
-            .parse();
-        raw.bytes(length.unwrap()).await;
+        raw.bytes(content_length(&head)).await;
     }
     let seen = origin.seen();
     assert_eq!(

@@ -113,7 +113,8 @@ impl Agent {
 
     /// A tunnel with TLS in it, by default to port 443.
     pub async fn tls(&self, host: &str, alpn: &[&str]) -> TlsStream<TcpStream> {
-        let target = if host.contains(':') {
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        let target = if has_port {
             host.to_owned()
         } else {
             format!("{host}:443")
@@ -255,6 +256,18 @@ pub fn status(head: &str) -> u16 {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .unwrap_or_else(|| panic!("no status line: {head:?}"))
+}
+
+/// The `Content-Length` in a raw head.
+pub fn content_length(head: &str) -> usize {
+    let lower = head.to_lowercase();
+    let value = lower
+        .split("\r\ncontent-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next());
+    value
+        .and_then(|length| length.parse().ok())
+        .unwrap_or_else(|| panic!("no length in {head:?}"))
 }
 
 /// A line spoken by hand.

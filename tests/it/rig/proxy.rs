@@ -24,6 +24,8 @@ pub struct Rig {
     listen: String,
     roots: String,
     env: Vec<(String, String)>,
+    /// Values that no agent may ever see.
+    hidden: Vec<String>,
 }
 
 impl Rig {
@@ -40,7 +42,14 @@ impl Rig {
             rules: Vec::new(),
             extra: String::new(),
             listen: "127.0.0.1:0".to_owned(),
-            env: Vec::new(),
+            // Clients that look for their own next version would ask the test's registry for it.
+            env: [
+                ("npm_config_update_notifier", "false"),
+                ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            hidden: Vec::new(),
         }
     }
 
@@ -71,6 +80,7 @@ impl Rig {
         self.secrets
             .push((variable.to_lowercase(), format!("{{ env: {variable} }}")));
         self.env.push((variable.to_owned(), value.to_owned()));
+        self.hidden.push(value.to_owned());
         self
     }
 
@@ -224,7 +234,7 @@ impl Rig {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             env,
         };
-        for (_, value) in &self.env {
+        for value in &self.hidden {
             ran.never_held(value);
         }
         ran

@@ -31,11 +31,13 @@ pub struct Pem {
 impl Root {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "origin test root");
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        // No two roots share a name, or a stranger's leaf would look badly signed instead of unknown.
+        let name = format!("origin test root {}", super::routes::sha256(key.public_key_raw()));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         window(&mut params, Validity::Now);
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         Self { issuer }
     }
