@@ -28,7 +28,8 @@ async fn each_event_arrives_before_the_next_is_sent() {
             let frame = soon("an event", body.frame()).await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), format!("data: {i}\n\n"));
         }
-        assert!(soon("the end", body.frame()).await.is_none());
+        let end = soon("the end", body.frame()).await;
+        assert!(end.is_none(), "{http2} {end:?}");
     }
 }
 

@@ -18,7 +18,12 @@ const CONFIGURED: &[&str] = &[
 /// A rig that lets every host through, decrypted; in the agent's home lies what configures the
 /// registries in the user's.
 fn everywhere() -> Rig {
-    let mut rig = Rig::new(&Root::new()).rule("host: \"*\"").roots("system");
+    // Wherever the registries are for this machine: a mirror or a gateway may be in any network.
+    let networks = "0.0.0.0/0, \"::/0\"";
+    let mut rig = Rig::new(&Root::new())
+        .rule("host: \"*\"")
+        .roots("system")
+        .allow_networks(networks);
     let set = std::env::vars().filter(|(name, _)| {
         let cargo = name.starts_with("CARGO_REGISTR") || name.starts_with("CARGO_SOURCE_");
         cargo || CONFIGURED.contains(&name.as_str())

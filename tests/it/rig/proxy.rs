@@ -23,6 +23,7 @@ pub struct Rig {
     extra: String,
     listen: String,
     roots: String,
+    networks: String,
     env: Vec<(String, String)>,
     /// Values that no agent may ever see.
     hidden: Vec<String>,
@@ -38,6 +39,7 @@ impl Rig {
             roots: format!("system, {}", dir.path().join("root.pem").display()),
             dir,
             resolve: Vec::new(),
+            networks: "127.0.0.0/8".to_owned(),
             secrets: Vec::new(),
             rules: Vec::new(),
             extra: String::new(),
@@ -115,6 +117,12 @@ impl Rig {
         self
     }
 
+    /// These networks beside the public ones, in YAML flow style, instead of loopback.
+    pub fn allow_networks(mut self, networks: &str) -> Self {
+        self.networks = networks.to_owned();
+        self
+    }
+
     /// A variable in Keyferry's own environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -134,9 +142,10 @@ impl Rig {
             yaml += &format!("ca: {{ dir: {dir}/ca }}\n");
         }
         yaml += &format!(
-            "upstream:\n  roots: [{}]\n  resolve: {{ {} }}\n  allow_networks: [127.0.0.0/8]\n",
+            "upstream:\n  roots: [{}]\n  resolve: {{ {} }}\n  allow_networks: [{}]\n",
             self.roots,
-            resolve.join(", ")
+            resolve.join(", "),
+            self.networks
         );
         if !self.secrets.is_empty() {
             yaml += "secrets:\n";

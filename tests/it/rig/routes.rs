@@ -12,6 +12,19 @@ use std::convert::Infallible;
 
 /// Answers by path; what is not a route is a 404.
 pub fn standard(request: Request<AnyBody>, origin: Origin) -> Answer {
+    let bodiless = request.method() == http::Method::HEAD;
+    let answer = routed(request, origin);
+    // Over HTTP/2 hyper leaves it to the service (RFC 9110 §9.3.2).
+    Box::pin(async move {
+        if bodiless {
+            answer.await.map(|_| nothing())
+        } else {
+            answer.await
+        }
+    })
+}
+
+fn routed(request: Request<AnyBody>, origin: Origin) -> Answer {
     Box::pin(async move {
         let path = request.uri().path().to_owned();
         let (n, size, wait) = (
