@@ -31,7 +31,7 @@ async fn a_ca_made_in_the_clocks_future_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn an_upstream_certificate_judged_by_a_wrong_clock_says_which_time_was_used() {
+async fn an_upstream_certificate_judged_by_a_wrong_clock_makes_the_record_ask_after_it() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;
     for (offset, word) in [("-900d", "not valid"), ("+900d", "expired")] {
@@ -40,10 +40,7 @@ async fn an_upstream_certificate_judged_by_a_wrong_clock_says_which_time_was_use
         assert_eq!(ran.json()["error"], "upstream_certificate", "{}", ran.stderr);
         let record = rig.audit().pop().unwrap();
         assert!(record["reason"].as_str().unwrap().contains(word), "{record:#}");
-        assert!(
-            ran.json().to_string().contains("clock") || record.to_string().contains("clock"),
-            "{record:#}"
-        );
+        assert!(record["reason"].as_str().unwrap().contains("clock"), "{record:#}");
     }
     assert_eq!(origin.seen().len(), 0);
 }
