@@ -60,7 +60,6 @@ fn special_v4(ip: Ipv4Addr) -> Option<&'static str> {
         (127, ..) => "a loopback address",
         (169, 254, _) => "a link-local address, where cloud metadata services live",
         (192, 0, 0) => "a protocol-assignment address",
-        (192, 0, 2) | (198, 51, 100) | (203, 0, 113) => "a documentation address",
         (192, 88, 99) => "a 6to4 relay address",
         (198, 18..=19, _) => "a benchmarking address",
         (224..=239, ..) => "a multicast address",
@@ -78,7 +77,6 @@ fn special_v6(ip: Ipv6Addr) -> Option<&'static str> {
         (0x64, 0xff9b) => "a NAT64 address, which stands for an IPv4 address",
         (0x100, 0) if (c, d) == (0, 0) => "a discard-only address",
         (0x2001, 0) => "a Teredo address, which stands for an IPv4 address",
-        (0x2001, 0xdb8) | (0x3fff, 0..=0x0fff) => "a documentation address",
         (0x2001, 1..=0x1ff) => "a protocol-assignment address",
         (0x2002, _) => "a 6to4 address, which stands for an IPv4 address",
         (0x5f00, _) => "a segment-routing address",
@@ -133,6 +131,8 @@ mod tests {
             "100.128.0.1",
             "2606:4700::1",
             "2a00::1",
+            // Documentation addresses lead nowhere, or to a gateway of this network's that hosts are mapped to.
+            "203.0.113.80",
         ] {
             assert!(guard.judge(SocketAddr::new(ip.parse().unwrap(), 443)).is_ok(), "{ip}");
         }
