@@ -40,11 +40,12 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     let app = App::build(config, options).await?;
     let _mark = super::reload::Mark::leave(&path)?;
+    let admin = app.admin_local();
     app.start().await?;
     for local in app.locals() {
         settings::say(&format!("listening on {local} (proxy)"));
     }
-    if let Some(local) = app.admin_local() {
+    if let Some(local) = admin {
         settings::say(&format!("listening on {local} (admin)"));
     }
     loop {

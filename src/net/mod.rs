@@ -42,7 +42,7 @@ pub enum Error {
     #[error("no connection to {0} in time")]
     ConnectTime(Target),
     /// The certificate does not verify, or TLS failed otherwise.
-    #[error("TLS with {target}: {source}")]
+    #[error("TLS with {target}: {source}{}", tls::doubt(source))]
     Tls {
         /// The upstream.
         target: Target,

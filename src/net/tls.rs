@@ -120,6 +120,18 @@ fn is_certificate(error: &io::Error) -> bool {
     )
 }
 
+/// What else may be wrong than the upstream: a certificate out of its time may be good, and the clock not.
+pub(super) fn doubt(error: &io::Error) -> &'static str {
+    use rustls::CertificateError as E;
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(
+            E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. },
+        )) => "; is this machine's clock right?",
+        _ => "",
+    }
+}
+
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tls")
