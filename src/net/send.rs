@@ -275,14 +275,24 @@ impl Upstream {
             extended_connect: connection.is_extended_connect_protocol_enabled(),
         };
         let (tell, told) = watch::channel(settings(&connection));
-        self.background.spawn(std::future::poll_fn(move |cx| {
-            let ended = connection.as_mut().poll(cx).map(drop);
-            tell.send_if_modified(|known| {
-                let now = settings(&connection);
-                std::mem::replace(known, now) != now
+        self.background.spawn(async move {
+            // hyper reads frames on a task of its own, so this one is not woken by SETTINGS; the first come at
+            // once (RFC 9113 §3.4), and later ones are seen with the next request.
+            let mut looks = tokio::time::interval(SETTINGS_LOOK);
+            let mut looked = 0;
+            let drive = std::future::poll_fn(move |cx| {
+                let ended = connection.as_mut().poll(cx).map(drop);
+                while looked < SETTINGS_LOOKS && ended.is_pending() && looks.poll_tick(cx).is_ready() {
+                    looked += 1;
+                }
+                tell.send_if_modified(|known| {
+                    let now = settings(&connection);
+                    std::mem::replace(known, now) != now
+                });
+                ended
             });
-            ended
-        }));
+            drive.await;
+        });
         let (sender, stream) = self.pool.share(key, sender, told);
         Ok(Connection::Http2(sender, stream))
     }
@@ -353,8 +363,11 @@ fn blame(target: &Target, error: hyper::Error) -> Error {
     Error::Http(target.clone(), error)
 }
 
+/// How often, and how many times, a new HTTP/2 connection is looked at for the other side's SETTINGS.
+const SETTINGS_LOOK: Duration = Duration::from_millis(20);
+const SETTINGS_LOOKS: u32 = 100;
 /// How long an upstream may take to say, in its first SETTINGS, that it takes extended CONNECT.
-const SETTINGS_TIME: Duration = Duration::from_secs(5);
+const SETTINGS_TIME: Duration = Duration::from_secs(2);
 /// Between pings on an HTTP/2 connection with open streams, so that a dead one is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered.

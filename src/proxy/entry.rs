@@ -194,7 +194,7 @@ async fn answer(
                     }),
                 )
             }
-            Err(fault) => (refuse(&fault, entry, false), None),
+            Err(fault) => (refuse(&fault, entry, Understands::default()), None),
         };
     }
     (absolute(proxy, caller, request).await, None)
@@ -272,7 +272,7 @@ async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>
     entry.record.method = Some(request.method().as_str().into());
     let target = match absolute_target(&request) {
         Ok(target) => target,
-        Err(fault) => return refuse(&fault, entry, false),
+        Err(fault) => return refuse(&fault, entry, Understands::default()),
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await
@@ -306,8 +306,17 @@ pub fn ready(proxy: &Proxy) -> Result<(), Fault> {
     ))
 }
 
+/// What an agent understands as a refusal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Understands {
+    /// A gRPC client reads `grpc-status` and no JSON.
+    pub grpc: bool,
+    /// A HEAD has no body in its reply (RFC 9110 §9.3.2); hyper sees to that in HTTP/1.1 only.
+    pub head: bool,
+}
+
 /// Turns a fault into a reply with its record.
-pub fn refuse(fault: &Fault, mut entry: Entry, grpc: bool) -> Response<Body> {
+pub fn refuse(fault: &Fault, mut entry: Entry, agent: Understands) -> Response<Body> {
     entry.failed(
         fault.outcome,
         fault.code,
@@ -316,9 +325,10 @@ pub fn refuse(fault: &Fault, mut entry: Entry, grpc: bool) -> Response<Body> {
     if fault.rule.is_some() {
         entry.record.rule.clone_from(&fault.rule);
     }
-    let reply = fault.reply(&entry.record.request_id, grpc);
+    let reply = fault.reply(&entry.record.request_id, agent.grpc);
     entry.record.status = Some(reply.status().as_u16());
-    reply.map(|body| Body::wrap(Recorded::new(body, entry, None)))
+    let body = |body| if agent.head { Body::Empty } else { body };
+    reply.map(|whole| Body::wrap(Recorded::new(body(whole), entry, None)))
 }
 
 /// What comes after the 200 of a CONNECT.

@@ -2,9 +2,9 @@
 
 use super::connection::Conn;
 use super::counted::{Capped, Counted};
-use super::entry::{protocol, ready, refuse};
+use super::entry::{Understands, protocol, ready, refuse};
 use super::fault::Fault;
-use super::halfclose::{Ends, Whole};
+use super::halfclose::Whole;
 use super::live::{Live, Proxy};
 use super::recorded::{Entry, Recorded};
 use super::{hygiene, upgrade};
@@ -17,7 +17,7 @@ use crate::net::Answer;
 use crate::policy::Permitted;
 use crate::scrub::{self, Asked};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +30,10 @@ impl Proxy {
         request: Request<Incoming>,
         mut entry: Entry,
     ) -> Response<Body> {
-        let grpc = is_grpc(&request);
+        let agent = Understands {
+            grpc: is_grpc(&request),
+            head: request.method() == Method::HEAD,
+        };
         entry.record.method = Some(request.method().as_str().into());
         entry.record.protocol_in = Some(protocol(request.version()));
         entry.record.path = request
@@ -43,6 +46,7 @@ impl Proxy {
                 entry.record.status = Some(response.status().as_u16());
                 let deadline = limits.time.map(|time| entry.start + time);
                 response.map(|body| {
+                    let body = if agent.head { Body::Empty } else { body };
                     let recorded = Recorded::new(body, entry, Some(lease)).cap(limits.response_body);
                     Body::wrap(recorded.deadline(deadline))
                 })
@@ -54,7 +58,7 @@ impl Proxy {
                 self.tasks.spawn(async move { splice.run(&proxy, &conn, entry).await });
                 response
             }
-            Err(fault) => refuse(&fault, entry, grpc),
+            Err(fault) => refuse(&fault, entry, agent),
         }
     }
 
@@ -73,7 +77,6 @@ impl Proxy {
         let mut body = Body::wrap(Counted::new(body.into(), Arc::clone(&entry.bytes_in)));
         if let Some(hold) = &conn.hold {
             body = Body::wrap(Whole::new(body, hold.clone()));
-            entry.ends = Some(Ends(hold.clone()));
         }
         let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
         self.note(&live, &permitted, entry);

@@ -4,8 +4,14 @@
 //! request still gets its answer. hyper takes any end of input during an exchange as the agent gone,
 //! so the end is held back until the exchange is over. A connection that breaks off without
 //! close_notify is an error and passes at once: then the exchange is cancelled.
+//!
+//! Some clients send close_notify and then close altogether. Only sending something tells: a kernel
+//! whose socket is closed answers with a reset. So while an end is held back, now and then a
+//! KeyUpdate goes out (RFC 8446 §4.6.3), which means nothing to an agent that is still there. TLS 1.2
+//! has nothing of the kind: there an end of input is the agent gone.
 
 use crate::base::body::{Body, BoxError};
+use crate::base::wire::Wire;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
@@ -15,7 +21,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
 /// Whether the end of input is to be held back. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +53,17 @@ impl Hold {
 
 /// Ends the hold when the exchange ends, however it does.
 #[derive(Debug)]
-pub struct Ends(pub Hold);
+pub struct Ends(Hold);
+
+impl Ends {
+    /// Begins the hold if the request is `whole` already; a [`Whole`] body begins it otherwise.
+    pub fn after(hold: &Hold, whole: bool) -> Self {
+        if whole {
+            hold.begin();
+        }
+        Self(hold.clone())
+    }
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -52,40 +71,60 @@ impl Drop for Ends {
     }
 }
 
-/// A stream whose end of input can be held back.
-pub struct Patient<T> {
-    stream: T,
+/// TLS towards an agent, whose end of input can be held back.
+pub struct Patient {
+    stream: TlsStream<Wire>,
     hold: Hold,
     ended: bool,
+    probe: Option<Pin<Box<Sleep>>>,
+    wait: Duration,
 }
 
-impl<T> Patient<T> {
+/// Before the second probe, a local agent's reset has come; each later wait is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// Between probes at last.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+impl Patient {
     /// Holds back the end of `stream` while `hold` says so.
-    pub fn new(stream: T, hold: Hold) -> Self {
+    pub fn new(stream: TlsStream<Wire>, hold: Hold) -> Self {
         Self {
             stream,
             hold,
             ended: false,
+            probe: None,
+            wait: FIRST_WAIT,
         }
     }
 
-    fn end(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        if !self.hold.0.held.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
-        }
-        *self.hold.0.waiting.lock() = Some(cx.waker().clone());
-        if self.hold.0.held.load(Ordering::Acquire) {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if !self.hold.0.held.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            *self.hold.0.waiting.lock() = Some(cx.waker().clone());
+            if !self.hold.0.held.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(probe) = &mut self.probe {
+                std::task::ready!(probe.as_mut().poll(cx));
+            }
+            if self.stream.get_mut().1.refresh_traffic_keys().is_err() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(Err(gone)) = Pin::new(&mut self.stream).poll_flush(cx) {
+                return Poll::Ready(Err(gone));
+            }
+            self.probe = Some(Box::pin(tokio::time::sleep(self.wait)));
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl AsyncRead for Patient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ended {
-            return self.end(cx);
+            return self.poll_end(cx);
         }
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -93,11 +132,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             return Poll::Ready(Ok(()));
         }
         self.ended = true;
-        self.end(cx)
+        self.poll_end(cx)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -123,7 +162,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     }
 }
 
-impl<T> fmt::Debug for Patient<T> {
+impl fmt::Debug for Patient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Patient")
             .field("hold", &self.hold)
@@ -142,9 +181,6 @@ pub struct Whole {
 impl Whole {
     /// Watches `body` for its end.
     pub fn new(body: Body, hold: Hold) -> Self {
-        if http_body::Body::is_end_stream(&body) {
-            hold.begin();
-        }
         Self { body, hold }
     }
 }

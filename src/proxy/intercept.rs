@@ -3,13 +3,16 @@
 use super::connection::Conn;
 use super::entry::{http1, http2};
 use super::fault::chain;
-use super::halfclose::{Hold, Patient};
+use super::halfclose::{Ends, Hold, Patient};
 use super::live::Proxy;
 use super::recorded::Entry;
 use crate::audit::{Mode, Outcome};
 use crate::base::ask::Scheme;
 use crate::base::host::Host;
 use crate::base::wire::Wire;
+use http::Request;
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::server::Acceptor;
@@ -44,9 +47,13 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
                     proxy.metrics.handshakes.inc();
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let hold = Hold::default();
-                    let stream = Patient::new(stream, hold.clone());
+                    let wire = if http2 {
+                        Wire::new(stream)
+                    } else {
+                        Wire::new(Patient::new(stream, hold.clone()))
+                    };
                     conn.hold = (!http2).then_some(hold);
-                    converse(proxy, Wire::new(stream), conn, http2).await;
+                    converse(proxy, wire, conn, http2).await;
                 }
                 Err(error) => {
                     proxy.metrics.handshake_failures.inc();
@@ -113,12 +120,14 @@ fn note(proxy: &Proxy, conn: &Conn, code: &'static str, reason: String) {
 
 async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, is_http2: bool) {
     let conn = Arc::new(conn);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (proxy, conn) = (Arc::clone(proxy), Arc::clone(&conn));
-        async move {
-            let entry = Entry::begin(&proxy.log, &proxy.metrics);
-            Ok::<_, Infallible>(proxy.answer(&conn, request, entry).await)
+        let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+        if let Some(hold) = &conn.hold {
+            // At once: hyper looks for the end of input before it first polls what is returned here.
+            entry.ends = Some(Ends::after(hold, request.body().is_end_stream()));
         }
+        async move { Ok::<_, Infallible>(proxy.answer(&conn, request, entry).await) }
     });
     let head_time = proxy.live().config.limits.head_time;
     let ended = if is_http2 {

@@ -20,6 +20,7 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     UPGRADE,
@@ -31,6 +32,7 @@ use hyper::upgrade::OnUpgrade;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A WebSocket the agent asked for.
@@ -53,6 +55,8 @@ pub struct Splice {
 
 /// Bytes read from one side at a time.
 const BUFFER: usize = 16 * 1024;
+/// How long a direction may take to end after the other one was cut.
+const LINGER: Duration = Duration::from_secs(1);
 /// The fixed text of RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -208,20 +212,18 @@ impl Splice {
         let (from_agent, to_agent) = tokio::io::split(tallied);
         let (from_upstream, to_upstream) = tokio::io::split(upstream);
         let (mut outward, mut inward) = (self.outward, self.inward);
-        let passing = async {
-            tokio::try_join!(
-                pump(from_agent, to_upstream, |read, write| match &mut outward {
-                    Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
-                    None => {
-                        write.extend_from_slice(&read);
-                        Ok(())
-                    }
-                }),
-                pump(from_upstream, to_agent, |read, write| inward
-                    .push(read, write)
-                    .map_err(io::Error::other)),
-            )
-        };
+        let passing = both(
+            pump(from_agent, to_upstream, |read, write| match &mut outward {
+                Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
+                None => {
+                    write.extend_from_slice(&read);
+                    Ok(())
+                }
+            }),
+            pump(from_upstream, to_agent, |read, write| {
+                inward.push(read, write).map_err(io::Error::other)
+            }),
+        );
         tokio::select! {
             ended = passing => match ended {
                 Ok(_) => entry.settle(),
@@ -263,6 +265,31 @@ fn outward(armed: &Armed) -> Result<Option<Rewriter>, Fault> {
         Fault::broken(StatusCode::BAD_GATEWAY, "credential_unfit", told, e)
     };
     Rewriter::new(swaps).map(Some).map_err(broken)
+}
+
+/// Waits for both directions. Once one came to its end, it is no failure that the other is cut: after the
+/// closing handshake (RFC 6455 §7.1.1) whoever is first closes the connection.
+async fn both(a: impl Future<Output = io::Result<()>>, b: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let (a, b) = (std::pin::pin!(a), std::pin::pin!(b));
+    match futures_util::future::select(a, b).await {
+        Either::Left((first, rest)) => settle(first, rest).await,
+        Either::Right((first, rest)) => settle(first, rest).await,
+    }
+}
+
+async fn settle(first: io::Result<()>, rest: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    match first {
+        Ok(()) => {
+            let _ = rest.await;
+            Ok(())
+        }
+        // The other side may have closed with its end still on the way to us.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            let rest = tokio::time::timeout(LINGER, rest).await;
+            if matches!(rest, Ok(Ok(()))) { Ok(()) } else { Err(error) }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads, filters and writes until the end, which is passed on as an end.
