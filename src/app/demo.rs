@@ -3,6 +3,7 @@
 //! takes the same path as `run`.
 
 use super::run::{Command, prepare};
+use super::seed;
 use crate::base::host::Host;
 use crate::base::secret::Secret;
 use crate::base::tasks::Tasks;
@@ -25,7 +26,6 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub async fn run(agent: Vec<OsString>, environment: Vec<(OsString, OsString)>) -
         .prefix("keyferry-demo-")
         .tempdir()
         .context("cannot make a directory")?;
-    let token = format!("demo_sk_{}", random_hex()?);
+    let token = format!("demo_sk_{}", seed::random_hex()?);
     EncryptedFile::new(dir.path(), KeySource::from_env()).set("demo", Secret::new(token.clone().into_bytes())?)?;
     let tasks = Tasks::new();
     let received = Received::default();
@@ -260,14 +260,4 @@ fn answer(request: &Request<Incoming>, received: &Received, expected: &str) -> R
         _ => *reply.status_mut() = StatusCode::UNAUTHORIZED,
     }
     reply
-}
-
-fn random_hex() -> Result<String> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).context("the system gives no randomness")?;
-    let mut text = String::new();
-    for byte in bytes {
-        write!(text, "{byte:02x}")?;
-    }
-    Ok(text)
 }

@@ -3,6 +3,7 @@
 use super::seed;
 use super::serve::{App, Options, loopback};
 use crate::audit::Totals;
+use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
 use crate::config::model::Source;
@@ -62,10 +63,13 @@ pub struct Prepared {
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
     config.listen = vec![loopback()];
+    let token = seed::random_hex()?;
+    let secret = Secret::new(token.clone().into_bytes())?;
+    let is_token = IsToken::new(move |offered| secret.matches(offered));
     let options = Options {
         data_dir: command.data_dir,
         seed: seed::fresh()?,
-        named: Some(named),
+        own: Some((named, is_token)),
     };
     let app = App::build(config, options).await?;
     let Some(Local::Tcp(address)) = app.locals().first().cloned() else {
@@ -79,7 +83,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let bundle = Bundle::write(dir.path(), &app.authority, own_roots.as_deref().map(Path::new))?;
     let placeholders = placeholders(&app);
     let given = Given {
-        proxy: launch::Proxy::parse(&format!("http://{address}"))?,
+        proxy: launch::Proxy::parse(&format!("http://agent:{token}@{address}"))?,
         dir: dir.path().join("agent"),
         ca_pem: bundle.ca_pem().to_owned(),
         bundle_pem: bundle.bundle_pem().to_owned(),

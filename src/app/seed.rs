@@ -17,6 +17,13 @@ pub fn fresh() -> Result<Vec<u8>> {
     Ok(seed)
 }
 
+/// 128 random bits in hex: letters and digits only, for a proxy URL is decoded by some clients and not by others.
+pub fn random_hex() -> Result<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).context("the system gives no randomness")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// The seed kept in `dir`, made on first use.
 pub fn kept(dir: &Path) -> Result<Vec<u8>> {
     let path = dir.join("placeholder-seed");

@@ -4,6 +4,8 @@ use super::assemble::{self, Surroundings};
 use crate::admin::Admin;
 use crate::audit::Log;
 use crate::base::host::Host;
+use crate::base::peer::Peer;
+use crate::base::secret::IsToken;
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
 use crate::ca::authority::Authority;
@@ -11,9 +13,9 @@ use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen};
 use crate::listen::bound::Local;
-use crate::listen::{Accepted, Bound, serve};
+use crate::listen::{Accepted, Bound, owner, serve};
 use crate::metrics::Metrics;
-use crate::proxy::connection::Caller;
+use crate::proxy::connection::{Caller, Own};
 use crate::proxy::{Proxy, entry};
 use crate::store::Store;
 use anyhow::Result;
@@ -34,8 +36,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Where made-up stand-ins come from.
     pub seed: Vec<u8>,
-    /// The agent that everything on the listeners is; `run` knows whom it started.
-    pub named: Option<Arc<str>>,
+    /// The agent whose own the listeners are, and the token it may show; `run` knows whom it started.
+    pub own: Option<(Arc<str>, IsToken)>,
 }
 
 /// Everything bound and built, serving once [`start`](Self::start) is called.
@@ -52,7 +54,7 @@ pub struct App {
     admin_socket: Mutex<Option<Bound>>,
     admin: Option<Admin>,
     locals: Vec<Local>,
-    named: Option<Arc<str>>,
+    own: Option<(Arc<str>, IsToken)>,
     limits: Limits,
 }
 
@@ -111,7 +113,7 @@ impl App {
             admin_socket: Mutex::new(admin_socket),
             admin,
             locals,
-            named: options.named,
+            own: options.own,
             limits: config.limits.clone(),
         };
         app.tell_admin(&config);
@@ -144,7 +146,8 @@ impl App {
             let door = Door {
                 proxy: Arc::clone(&self.proxy),
                 tls,
-                named: self.named.clone(),
+                own: self.own.clone(),
+                local: bound.local().clone(),
                 time: self.limits.head_time,
             };
             let each = move |accepted| door.clone().enter(accepted);
@@ -221,16 +224,18 @@ struct Door {
     proxy: Arc<Proxy>,
     /// What an HTTPS proxy is called by those that name no host.
     tls: Option<Host>,
-    named: Option<Arc<str>>,
+    own: Option<(Arc<str>, IsToken)>,
+    local: Local,
     time: Duration,
 }
 
 impl Door {
     async fn enter(self, accepted: Accepted) {
+        let own = self.own.as_ref().map(|own| self.admit(accepted.peer, own));
         let caller = Caller {
             peer: accepted.peer,
             offered: None,
-            named: self.named.clone(),
+            own,
         };
         let wire = match &self.tls {
             None => accepted.wire,
@@ -241,6 +246,21 @@ impl Door {
             },
         };
         entry::serve(self.proxy, wire, caller).await;
+    }
+
+    /// A command's own listener is for its user alone: another user of this machine must show the token.
+    fn admit(&self, peer: Peer, (agent, token): &(Arc<str>, IsToken)) -> Own {
+        let owner = match (peer, &self.local) {
+            (Peer::Unix { uid }, _) => Some(uid),
+            (Peer::Tcp(peer), Local::Tcp(local)) => owner::uid(peer, *local),
+            (Peer::Tcp(_), Local::Unix(_)) => None,
+        };
+        let admitted = owner == Some(rustix::process::geteuid().as_raw());
+        Own {
+            agent: Arc::clone(agent),
+            admitted,
+            token: token.clone(),
+        }
     }
 
     /// Shows a leaf of our own CA for whatever name the agent knows this proxy by: the agent

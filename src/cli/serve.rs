@@ -1,8 +1,10 @@
-//! `keyferry serve`: the proxy until SIGTERM or SIGINT; SIGHUP reads the config again.
+//! `keyferry serve`: the proxy until SIGTERM or SIGINT. A changed config file is read again, and so it
+//! is on SIGHUP, which also opens the audit file anew.
 
 use super::settings::{self, Failed};
 use crate::app::{App, Options, seed};
 use crate::config::Config;
+use crate::config::watch::{Changes, watch};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     let options = Options {
         seed: seed::kept(&data_dir)?,
         data_dir,
-        named: None,
+        own: None,
     };
     let mut stop = Stop::watch()?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
@@ -48,10 +50,15 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     if let Some(local) = admin {
         settings::say(&format!("listening on {local} (admin)"));
     }
+    let mut changes = watch(&path).inspect_err(|error| tracing::warn!("{error}")).ok();
     loop {
         tokio::select! {
             () = stop.asked() => break,
-            _ = hang_up.recv() => reload(&app, &path).await,
+            _ = hang_up.recv() => {
+                app.proxy.log.reopen();
+                reload(&app, &path).await;
+            }
+            Some(()) = next(&mut changes) => reload(&app, &path).await,
         }
     }
     settings::say("stopping: no new connections; exchanges may finish");
@@ -68,8 +75,14 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn next(changes: &mut Option<Changes>) -> Option<()> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn reload(app: &App, path: &Path) {
-    app.proxy.log.reopen();
     let config = match Config::load(path) {
         Ok(loaded) => loaded.config,
         Err(mistakes) => {

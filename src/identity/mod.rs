@@ -101,7 +101,7 @@ impl Check {
 }
 
 /// The token in `Bearer T` or in the password of `Basic base64(user:T)` (RFC 7617 §2).
-fn offered_token(value: &HeaderValue) -> Option<Vec<u8>> {
+pub fn offered_token(value: &HeaderValue) -> Option<Vec<u8>> {
     let text = value.to_str().ok()?;
     let (scheme, rest) = text.split_once(' ')?;
     let rest = rest.trim_matches(' ');

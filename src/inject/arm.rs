@@ -269,6 +269,10 @@ impl Injector {
         }
         let stand_in = self.stand_ins.of(id).map(|s| &**s);
         let needles = Arc::new(Needles::new([(&held.secret, stand_in)]));
+        if needles.too_short() > 0 {
+            let name = self.stand_ins.name(id);
+            tracing::warn!("credential `{name}` is too short to be looked for in replies: an echo of it would pass");
+        }
         if let Some(slot) = slot {
             slot.store(Some(Arc::new(Prepared {
                 version: held.version,

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bound;
+pub mod owner;
 
 pub use accept::{Accepted, serve};
 pub use bound::Bound;

@@ -44,7 +44,7 @@ pub struct Metrics {
     /// TLS handshakes with agents that failed.
     pub handshake_failures: IntCounter,
     /// Leaf certificates made.
-    pub leaves_minted: IntCounter,
+    pub leaves_minted: IntGauge,
     /// Connections to upstreams opened.
     pub upstream_opened: IntCounter,
     /// Requests that went over a connection already open.
@@ -105,7 +105,7 @@ impl Metrics {
                 "keyferry_handshake_failures_total",
                 "TLS handshakes with agents that failed",
             )?,
-            leaves_minted: counter(r, "keyferry_leaves_minted_total", "Leaf certificates made")?,
+            leaves_minted: gauge(r, "keyferry_leaves_minted", "Leaf certificates made since the start")?,
             upstream_opened: counter(
                 r,
                 "keyferry_upstream_connections_total",

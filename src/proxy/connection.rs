@@ -8,7 +8,8 @@ use crate::base::ask::Scheme;
 use crate::base::host::Target;
 use crate::base::ids::AgentId;
 use crate::base::peer::Peer;
-use crate::identity::Unknown;
+use crate::base::secret::IsToken;
+use crate::identity::{Unknown, offered_token};
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,19 @@ pub struct Caller {
     pub peer: Peer,
     /// `Proxy-Authorization` as it came with the CONNECT; marked sensitive.
     pub offered: Option<HeaderValue>,
-    /// The agent that everything on this listener is, where the listener says so.
-    pub named: Option<Arc<str>>,
+    /// Whose the listener is, where it is one agent's own.
+    pub own: Option<Own>,
+}
+
+/// A listener that is one agent's own: `run` knows whom it started.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// Whether the connection is from a process of our own user, which needs to show nothing.
+    pub admitted: bool,
+    /// What any other process must show, for the command may have changed its user.
+    pub token: IsToken,
 }
 
 /// A connection that leads to one target.
@@ -41,6 +53,24 @@ pub struct Conn {
     pub hold: Option<Hold>,
     /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
     known: AtomicU64,
+}
+
+impl Own {
+    fn agent(&self, live: &Live, offered: Option<&HeaderValue>) -> Result<AgentId, Unknown> {
+        let shown = || {
+            offered
+                .and_then(offered_token)
+                .is_some_and(|token| self.token.matches(&token))
+        };
+        if !self.admitted && !shown() {
+            return Err(if offered.is_some() {
+                Unknown::Wrong
+            } else {
+                Unknown::Silent
+            });
+        }
+        live.agent_named(&self.agent).ok_or(Unknown::Silent)
+    }
 }
 
 const NOBODY: u64 = u64::MAX;
@@ -79,8 +109,8 @@ impl Conn {
         if known != NOBODY && known >> 32 == live.generation & 0xffff_ffff {
             return Ok(AgentId(u32::try_from(known & 0xffff_ffff).unwrap_or(0)));
         }
-        let agent = match &self.caller.named {
-            Some(name) => live.agent_named(name).ok_or(Unknown::Silent)?,
+        let agent = match &self.caller.own {
+            Some(own) => own.agent(live, self.caller.offered.as_ref())?,
             None => live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?,
         };
         self.known

@@ -96,6 +96,10 @@ async fn handshake(proxy: &Proxy, wire: Wire, conn: &mut Conn) -> io::Result<Tls
         .server_config(&conn.target.host)
         .await
         .map_err(io::Error::other)?;
+    proxy
+        .metrics
+        .leaves_minted
+        .set(i64::try_from(proxy.leaves.minted()).unwrap_or(i64::MAX));
     start.into_stream(config).await
 }
 
