@@ -23,7 +23,6 @@ mod fidelity;
 mod launch;
 mod leaves;
 mod listeners;
-#[allow(dead_code, reason = "the tests that use the rest of it come one by one")]
 mod rig;
 mod shutdown;
 mod streaming;

@@ -47,8 +47,6 @@ pub struct Received {
     pub body_bytes: u64,
     /// The first part of the body.
     pub body: Vec<u8>,
-    /// Which connection it came on, counted from 1.
-    pub connection: usize,
     /// Whether the request's body came to its proper end.
     pub whole: bool,
     /// Whether the answer was taken to its end; `Some(false)` is an exchange cut short.
@@ -72,7 +70,6 @@ pub struct Origin {
     pub gate: Arc<Semaphore>,
     seen: Arc<Mutex<Vec<Arc<Mutex<Received>>>>>,
     connections: Arc<AtomicUsize>,
-    open: Arc<AtomicUsize>,
 }
 
 impl Origin {
@@ -114,7 +111,6 @@ impl Origin {
             gate: Arc::new(Semaphore::new(0)),
             seen: Arc::default(),
             connections: Arc::default(),
-            open: Arc::default(),
         };
         (origin, listener)
     }
@@ -139,13 +135,11 @@ impl Origin {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        let number = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
-        self.open.fetch_add(1, Ordering::SeqCst);
-        let _open = OnDrop(self.open.clone());
+        self.connections.fetch_add(1, Ordering::SeqCst);
         let origin = self.clone();
         let answer = service_fn(move |request| {
             let (origin, service) = (origin.clone(), service.clone());
-            async move { Ok::<_, Infallible>(origin.exchange(request, number, &service).await) }
+            async move { Ok::<_, Infallible>(origin.exchange(request, &service).await) }
         });
         let io = TokioIo::new(io);
         if http2 {
@@ -165,7 +159,7 @@ impl Origin {
         }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, connection: usize, service: &Service) -> Response<AnyBody> {
+    async fn exchange(&self, request: Request<Incoming>, service: &Service) -> Response<AnyBody> {
         let uri = request.uri();
         let host = request
             .headers()
@@ -182,7 +176,6 @@ impl Origin {
                 .to_owned(),
             http2: request.version() == http::Version::HTTP_2,
             headers: request.headers().clone(),
-            connection,
             ..Received::default()
         }));
         self.seen.lock().unwrap().push(received.clone());
@@ -214,22 +207,9 @@ impl Origin {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open now.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
-    }
-
     /// Waits for a request that `probe` recognises.
     pub async fn saw(&self, what: &str, probe: impl Fn(&Received) -> bool) -> Received {
         eventually(what, || self.seen().into_iter().find(|one| probe(one))).await
-    }
-}
-
-struct OnDrop(Arc<AtomicUsize>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -40,10 +40,6 @@ impl Running {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends it a signal by its `kill` name: `TERM`, `HUP`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")

@@ -3,7 +3,6 @@
 use super::root::{Root, Validity};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +12,6 @@ use tokio_rustls::server::TlsStream;
 /// One connection to a scripted origin, after TLS.
 pub struct Line {
     pub io: TlsStream<TcpStream>,
-    /// Counted from 1.
-    pub number: usize,
     buffer: Vec<u8>,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
 }
@@ -24,7 +21,6 @@ pub struct Line {
 pub struct Script {
     pub name: String,
     pub address: SocketAddr,
-    connections: Arc<AtomicUsize>,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -60,10 +56,8 @@ impl Script {
         F: Future<Output = ()> + Send + 'static,
     {
         let Ok(io) = tls.accept(tcp).await else { return };
-        let number = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         script(Line {
             io,
-            number,
             buffer: Vec::new(),
             heard: self.heard,
         })
@@ -77,10 +71,8 @@ impl Script {
         F: Future<Output = ()> + Send + 'static,
     {
         let (origin, listener) = Self::bind(name).await;
-        let connections = origin.connections.clone();
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(script(tcp));
             }
         });
@@ -93,15 +85,9 @@ impl Script {
         let origin = Self {
             name: name.to_owned(),
             address,
-            connections: Arc::default(),
             heard: Arc::default(),
         };
         (origin, listener)
-    }
-
-    /// How many connections got as far as the script.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
     }
 
     /// Every request head read so far, as it came.
