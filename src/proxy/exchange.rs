@@ -94,7 +94,7 @@ impl Proxy {
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
-                Ok(Reply::Switching(response, splice))
+                Ok(Reply::Switching(response, Box::new(splice)))
             }
             _ => whole(answer, &armed, asked, limits, entry),
         }
@@ -145,7 +145,7 @@ impl Proxy {
 
 enum Reply {
     Whole(Response<Body>, RuleLimits, crate::net::Lease),
-    Switching(Response<Body>, upgrade::Splice),
+    Switching(Response<Body>, Box<upgrade::Splice>),
 }
 
 /// The upstream's reply, cleaned and scrubbed, its body still to come.

@@ -215,6 +215,8 @@ fn totals_and_tail_hold_without_a_sink() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let dir = tempfile::tempdir().unwrap();
+    // A directory that is missing is made; one that is a file cannot be.
+    std::fs::write(dir.path().join("none"), "").unwrap();
     let path = dir.path().join("none/audit.jsonl");
     let error = Log::open(&spec(&path, 0, 0)).unwrap_err().to_string();
     assert!(error.contains("none/audit.jsonl"), "{error}");
