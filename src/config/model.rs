@@ -323,9 +323,9 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Streams on one HTTP/2 connection.
     pub streams: u32,
-    /// From accept to a whole request head, and likewise for a TLS handshake.
+    /// From accept, or from the reply before, to a whole request head; likewise for a TLS handshake.
     pub head_time: Duration,
-    /// Without a byte on an idle kept-alive connection.
+    /// Without a byte either way on a tunnel or WebSocket.
     pub idle_time: Duration,
     /// To resolve, connect and handshake with an upstream.
     pub connect_time: Duration,
@@ -343,8 +343,8 @@ impl Default for Limits {
             connections: 10_000,
             head_bytes: 256 * 1024,
             streams: 256,
-            head_time: Duration::from_secs(30),
-            idle_time: Duration::from_secs(300),
+            head_time: Duration::from_secs(60),
+            idle_time: Duration::from_secs(3600),
             connect_time: Duration::from_secs(30),
             response_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),

@@ -223,9 +223,9 @@ section! {
         "head_bytes" head_bytes: Option<At<Bytes>>,
         /// Streams on one HTTP/2 connection. Absent: 256.
         "streams" streams: Option<At<u32>>,
-        /// From accept to a whole request head, and likewise for a TLS handshake. Absent: `30s`.
+        /// From accept, or from the reply before, to a whole request head; likewise for a TLS handshake. Absent: `1m`.
         "head_time" head_time: Option<At<Lasting>>,
-        /// Without a byte on an idle kept-alive connection. Absent: `5m`.
+        /// Without a byte either way on a tunnel or WebSocket. Absent: `1h`.
         "idle_time" idle_time: Option<At<Lasting>>,
         /// To resolve, connect and handshake with an upstream. Absent: `30s`.
         "connect_time" connect_time: Option<At<Lasting>>,

@@ -199,12 +199,17 @@ impl Upstream {
             let Some(turn) = turn else {
                 return self.open(key, times).await;
             };
-            let _turn = turn.acquire_owned().await;
+            let held = turn.acquire_owned().await;
             times.queue = start.elapsed();
-            // Whoever had the turn before may have left a connection that can be shared.
+            // Whoever had the turn before may have left a connection that can be shared, or have found
+            // that none can be: then nobody needs to wait for anybody.
             match self.pooled(key, times) {
                 Ok(connection) => Ok(connection),
-                Err(_) => self.open(key, times).await,
+                Err(Some(_)) => self.open(key, times).await,
+                Err(None) => {
+                    drop(held);
+                    self.open(key, times).await
+                }
             }
         };
         let opened = tokio::time::timeout(self.connect_time, open).await;

@@ -51,7 +51,7 @@ pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(PREFACE.len(), is_http2);
     // Nothing, an error, or silence: there is nobody to answer.
-    let Ok(Ok(Some(http2))) = tokio::time::timeout(head_time, look).await else {
+    let Some(Ok(Some(http2))) = proxy.first(head_time, look).await else {
         return;
     };
     if http2 {
@@ -172,7 +172,7 @@ async fn answer(
         value
     });
     if request.method() == Method::CONNECT {
-        let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+        let mut entry = Entry::begin(proxy);
         entry.record.method = Some("CONNECT".into());
         return match connect(proxy, caller, &mut request, &mut entry).await {
             Ok(Granted::Intercept(conn)) => {
@@ -268,7 +268,7 @@ fn connect_target(request: &Request<Incoming>) -> Result<Target, Fault> {
 
 /// Plain HTTP in absolute-form (RFC 9112 §3.2.2). Each request is a connection to its own target.
 async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
-    let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+    let mut entry = Entry::begin(proxy);
     entry.record.method = Some(request.method().as_str().into());
     let target = match absolute_target(&request) {
         Ok(target) => target,

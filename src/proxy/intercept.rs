@@ -35,13 +35,13 @@ enum Inside {
 pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(1, |seen| seen.first().map(inside));
-    let Ok(Ok(Some(inside))) = tokio::time::timeout(head_time, look).await else {
+    let Some(Ok(Some(inside))) = proxy.first(head_time, look).await else {
         return;
     };
     match inside {
         Inside::Tls => {
-            let shaken = tokio::time::timeout(head_time, handshake(proxy, wire, &mut conn)).await;
-            let shaken = shaken.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)));
+            let shaken = proxy.first(head_time, handshake(proxy, wire, &mut conn)).await;
+            let shaken = shaken.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)));
             match shaken {
                 Ok(stream) => {
                     proxy.metrics.handshakes.inc();
@@ -115,7 +115,7 @@ fn misnamed(named: Option<&str>, host: &Host) -> Option<String> {
 
 /// One record for a connection that came to nothing.
 fn note(proxy: &Proxy, conn: &Conn, code: &'static str, reason: String) {
-    let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+    let mut entry = Entry::begin(proxy);
     conn.describe(&mut entry.record);
     let live = proxy.live();
     entry.record.agent = conn.agent(&live).ok().and_then(|agent| live.agent_name(agent));
@@ -126,7 +126,7 @@ async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, is_http2: bool) {
     let conn = Arc::new(conn);
     let service = service_fn(|request: Request<Incoming>| {
         let (proxy, conn) = (Arc::clone(proxy), Arc::clone(&conn));
-        let mut entry = Entry::begin(&proxy.log, &proxy.metrics);
+        let mut entry = Entry::begin(&proxy);
         if let Some(hold) = &conn.hold {
             // At once: hyper looks for the end of input before it first polls what is returned here.
             entry.ends = Some(Ends::after(hold, request.body().is_end_stream()));

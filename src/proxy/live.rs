@@ -12,6 +12,7 @@ use crate::net::Upstream;
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// One configuration, ready for use. Replaced whole or not at all.
@@ -75,6 +76,14 @@ impl Proxy {
         let generation = live.generation;
         self.live.store(Arc::new(live));
         self.generation.send_replace(generation);
+    }
+
+    /// Waits for the first words on a connection: not for ever, and not while stopping.
+    pub async fn first<T>(&self, time: Duration, words: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            said = tokio::time::timeout(time, words) => said.ok(),
+            () = self.tasks.stopping() => None,
+        }
     }
 
     /// Tells when another configuration came into force.

@@ -2,8 +2,10 @@
 
 use super::halfclose::Ends;
 use super::hygiene;
+use super::live::Proxy;
 use crate::audit::{Log, Outcome, Record};
 use crate::base::body::{Body, BoxError};
+use crate::base::tasks::Tasks;
 use crate::metrics::{Active, Metrics, RuleMetrics};
 use crate::net::Lease;
 use crate::scrub::Unscrubbable;
@@ -31,6 +33,7 @@ pub struct Entry {
     pub rule: Option<Arc<RuleMetrics>>,
     log: Log,
     metrics: Arc<Metrics>,
+    tasks: Tasks,
     /// Whether it is known how it ended; until then the agent may be gone.
     settled: bool,
     discarded: bool,
@@ -41,19 +44,20 @@ pub struct Entry {
 
 impl Entry {
     /// Begins an exchange.
-    pub fn begin(log: &Log, metrics: &Arc<Metrics>) -> Self {
+    pub fn begin(proxy: &Proxy) -> Self {
         Self {
             record: Box::new(Record::begin(super::connection::request_id())),
             start: Instant::now(),
             bytes_in: Arc::default(),
             scrubbed: Arc::default(),
             rule: None,
-            log: log.clone(),
-            metrics: Arc::clone(metrics),
+            log: proxy.log.clone(),
+            metrics: Arc::clone(&proxy.metrics),
+            tasks: proxy.tasks.clone(),
             settled: false,
             discarded: false,
             ends: None,
-            _active: metrics.exchanging(),
+            _active: proxy.metrics.exchanging(),
         }
     }
 
@@ -103,11 +107,12 @@ impl Drop for Entry {
             return;
         }
         if !self.settled {
-            self.failed(
-                Outcome::Failed,
-                "agent_gone",
-                Some("the agent closed before the end".to_owned()),
-            );
+            let (code, reason) = if self.tasks.is_stopping() {
+                ("stopped", "Keyferry was told to stop, and it did not finish in time")
+            } else {
+                ("agent_gone", "the agent closed before the end")
+            };
+            self.failed(Outcome::Failed, code, Some(reason.to_owned()));
         }
         self.record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
         self.record.scrubbed = self.scrubbed.load(Ordering::Relaxed);

@@ -44,11 +44,18 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: TcpStream, pa
     let begun = Instant::now();
     entry.record.durations.first_byte = Some(begun - entry.start);
     let mut reloads = proxy.reloads();
+    let read = Arc::clone(&entry.bytes_in);
     {
         let copying = tokio::io::copy_bidirectional_with_sizes(&mut agent, &mut upstream, BUFFER, BUFFER);
         let mut copying = std::pin::pin!(copying);
+        let idle = idle(proxy, &read, &out);
+        let mut idle = std::pin::pin!(idle);
         loop {
             tokio::select! {
+                () = idle.as_mut() => {
+                    entry.failed(Outcome::Failed, "idle", Some("no byte passed for too long".into()));
+                    break;
+                }
                 ended = copying.as_mut() => {
                     match ended {
                         Ok(_) => entry.settle(),
@@ -66,6 +73,18 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: TcpStream, pa
         }
     }
     entry.record.bytes_out = out.load(Ordering::Relaxed);
+}
+
+/// Resolves once neither count has moved for the idle time.
+pub async fn idle(proxy: &Proxy, read: &AtomicU64, written: &AtomicU64) {
+    let passed = || (read.load(Ordering::Relaxed), written.load(Ordering::Relaxed));
+    loop {
+        let before = passed();
+        tokio::time::sleep(proxy.live().config.limits.idle_time).await;
+        if passed() == before {
+            return;
+        }
+    }
 }
 
 /// Whether the rules in force would grant this tunnel again.

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::hygiene;
 use super::live::Proxy;
 use super::recorded::Entry;
-use super::tunnel::Tally;
+use super::tunnel::{Tally, idle};
 use crate::audit::Outcome;
 use crate::base::ask::Ask;
 use crate::base::body::Body;
@@ -204,6 +204,7 @@ impl Splice {
             Err(error) => return entry.failed(Outcome::Failed, "agent_gone", Some(error.to_string())),
         };
         let out = Arc::new(AtomicU64::new(0));
+        let read = Arc::clone(&entry.bytes_in);
         let tallied = Tally {
             io: agent,
             read: Arc::clone(&entry.bytes_in),
@@ -229,6 +230,9 @@ impl Splice {
                 Ok(_) => entry.settle(),
                 Err(error) => entry.failed(Outcome::Failed, "websocket_broke", Some(error.to_string())),
             },
+            () = idle(proxy, &read, &out) => {
+                entry.failed(Outcome::Failed, "idle", Some("no byte passed for too long".into()));
+            }
             () = forbidden(proxy, conn, &self.ask) => {
                 entry.failed(Outcome::Denied, "closed_by_reload", Some("the rules no longer allow it".into()));
             }
