@@ -9,11 +9,15 @@ use std::net::{IpAddr, SocketAddr};
 /// The tables are read whole, some microseconds for each hundred sockets; so this is for listeners
 /// of one command, not for busy ones.
 pub fn uid(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let table = if peer.is_ipv4() {
-        "/proc/self/net/tcp"
-    } else {
-        "/proc/self/net/tcp6"
+    // A program with an IPv6 socket, as Java's are, reaches an IPv4 address by its mapped spelling.
+    let mapped = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
     };
+    look("/proc/self/net/tcp", peer, local).or_else(|| look("/proc/self/net/tcp6", mapped(peer), mapped(local)))
+}
+
+fn look(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
     let text = fs::read_to_string(table).ok()?;
     let (theirs, ours) = (spelled(peer), spelled(local));
     text.lines().skip(1).find_map(|line| row(line, &theirs, &ours))
@@ -51,11 +55,16 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_connection_is_found_and_of_none_is_not() {
-        for bind in ["127.0.0.1:0", "[::1]:0"] {
+        for (bind, reach) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::1]:0", "::1"),
+            ("127.0.0.1:0", "::ffff:127.0.0.1"),
+        ] {
             let listener = TcpListener::bind(bind).unwrap();
             let local = listener.local_addr().unwrap();
-            let ours = std::net::TcpStream::connect(local).unwrap();
-            let peer = ours.local_addr().unwrap();
+            let reach: IpAddr = reach.parse().unwrap();
+            let _ours = std::net::TcpStream::connect((reach, local.port())).unwrap();
+            let (_theirs, peer) = listener.accept().unwrap();
             assert_eq!(uid(peer, local), Some(rustix::process::getuid().as_raw()), "{bind}");
             assert_eq!(uid(local, local), None);
         }
