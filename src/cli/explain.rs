@@ -19,7 +19,7 @@ use std::process::ExitCode;
 pub struct ExplainArgs {
     /// The method, such as GET
     method: String,
-    /// The URL, such as https://api.example.com/v1/things
+    /// The URL, such as `https://api.example.com/v1/things`
     url: String,
     /// Which agent asks; without it the only one, or the first
     #[arg(long, value_name = "NAME")]

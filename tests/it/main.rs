@@ -21,6 +21,7 @@ mod clock;
 mod expect;
 mod fidelity;
 mod launch;
+mod layers;
 mod leaves;
 mod listeners;
 mod rig;
