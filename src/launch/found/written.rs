@@ -169,7 +169,11 @@ mod tests {
             ),
             (".cache/huggingface/token", "hf_s3cr3t7\n"),
             (".aws/credentials", "[default]\naws_secret_access_key = s3cr3t8\n"),
-            (".ssh/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\ns3cr3t9\n"),
+            (
+                ".ssh/id_ed25519",
+                "-----BEGIN OPENSSH PRIVATE \
+                 KEY-----\ns3cr3t9\n",
+            ),
             (".kube/config", "token: s3cr3t10"),
             (
                 "work/.env",
