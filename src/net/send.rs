@@ -132,19 +132,16 @@ impl Upstream {
             http1_only: gate.is_some() || shape::is_upgrade(&request),
         };
         let mut times = Times::default();
-        let mut request = Some(request);
+        let mut unsent = 0;
         loop {
-            let connection = match self.connection(&key, &mut times).await {
+            let connection = match self.connection(&key, unsent < POOLED_TRIES, &mut times).await {
                 Err(Error::Tls { source, .. }) if key.http1_only && has_no_http1(&source) => {
                     key.http1_only = false;
                     continue;
                 }
                 connection => connection?,
             };
-            let Some(sending) = request.take() else {
-                return Err(Error::Request("it was sent already"));
-            };
-            match self.send(&key, connection, sending, &mut times).await? {
+            match self.send(&key, connection, request, &mut times).await? {
                 Sent::Answered(response, kept) => {
                     let lease = Lease {
                         kept: Some(kept),
@@ -159,7 +156,10 @@ impl Upstream {
                 }
                 // The connection was closed before any of the request was written, as happens to those that
                 // idled: only then may it be sent again.
-                Sent::Unsent(back) => request = Some(*back),
+                Sent::Unsent(back) => {
+                    request = *back;
+                    unsent += 1;
+                }
             }
         }
     }
@@ -189,10 +189,12 @@ impl Upstream {
         }
     }
 
-    async fn connection(&self, key: &Key, times: &mut Times) -> Result<Connection, Error> {
-        let turn = match self.pooled(key, times) {
-            Ok(connection) => return Ok(connection),
-            Err(turn) => turn,
+    /// A connection from the pool, if it may be one of those, or a new one.
+    async fn connection(&self, key: &Key, pooled: bool, times: &mut Times) -> Result<Connection, Error> {
+        let turn = match pooled.then(|| self.pooled(key, times)) {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(turn)) => turn,
+            None => None,
         };
         let start = Instant::now();
         let open = async {
@@ -368,6 +370,8 @@ fn blame(target: &Target, error: hyper::Error) -> Error {
     Error::Http(target.clone(), error)
 }
 
+/// How many pooled connections may turn out to be closed before a new one is made for sure.
+const POOLED_TRIES: u32 = 3;
 /// How often, and how many times, a new HTTP/2 connection is looked at for the other side's SETTINGS.
 const SETTINGS_LOOK: Duration = Duration::from_millis(20);
 const SETTINGS_LOOKS: u32 = 100;
