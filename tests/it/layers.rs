@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each room and the rooms it may import, which all stand above it here.
-const ROOMS: &[(&str, &str)] = &[
+pub const ROOMS: &[(&str, &str)] = &[
     ("base", ""),
     ("config", "base"),
     ("sign", "base"),

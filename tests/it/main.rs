@@ -18,6 +18,7 @@ mod bad_upstream;
 mod check;
 mod clients;
 mod clock;
+mod docs;
 mod expect;
 mod fidelity;
 mod launch;
