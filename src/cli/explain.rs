@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 /// What `explain` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exits 0 if the request would be allowed, 1 if not.")]
 pub struct ExplainArgs {
     /// The method, such as GET
     method: String,
@@ -24,7 +25,7 @@ pub struct ExplainArgs {
     /// Which agent asks; without it the only one, or the first
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
-    /// Write JSON
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }

@@ -22,7 +22,12 @@ use std::process::ExitCode;
 
 /// Stands between an AI agent and the internet, and holds its credentials for it.
 #[derive(Debug, Parser)]
-#[command(name = "keyferry", version, max_term_width = 100)]
+#[command(
+    name = "keyferry",
+    version,
+    max_term_width = 100,
+    after_help = "KEYFERRY_LOG sets the levels of the log on stderr, such as `debug` or `warn,keyferry::net=trace`."
+)]
 struct Cli {
     /// The config; without it ./keyferry.yaml, else the one in your config directory
     #[arg(long, global = true, value_name = "FILE")]
@@ -35,7 +40,7 @@ struct Cli {
 enum Verb {
     /// Run one command behind a proxy of its own
     Run(run::RunArgs),
-    /// Run the proxy until told to stop
+    /// Run the proxy of the config until told to stop
     Serve(serve::ServeArgs),
     /// Check the config: every mistake at once, each with its line
     Check(check::CheckArgs),

@@ -13,6 +13,9 @@ use std::process::ExitCode;
 
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without a config, rules come from the presets whose variables are set; whatever else is denied.
+The exit code is the command's own, or 125: nothing was started, 126: it cannot be executed, 127: there is none.")]
 pub struct RunArgs {
     /// Let the command reach this host, without a credential (repeatable; `*.example.com` works)
     #[arg(long, value_name = "HOST")]

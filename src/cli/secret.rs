@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 
 /// `keyferry secret …`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The store is opened with a key beside it, made on first use; or with the passphrase in the file that
+KEYFERRY_PASSPHRASE_FILE names; or, with KEYFERRY_STORE_KEY=keyring, with a key in the system's keyring.")]
 pub struct SecretArgs {
     #[command(subcommand)]
     verb: Verb,

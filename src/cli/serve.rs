@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The config is read again when it changes, on SIGHUP, and on `keyferry reload`. SIGTERM lets exchanges finish first.")]
 pub struct ServeArgs {}
 
 /// Serves until told to stop.
