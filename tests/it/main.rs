@@ -20,6 +20,7 @@ mod clients;
 mod clock;
 mod expect;
 mod fidelity;
+mod hostile;
 mod launch;
 mod layers;
 mod leaves;
