@@ -64,7 +64,10 @@ pub enum Malformed {
         /// As the connection has it.
         target: Target,
     },
-    /// An absolute-form target of another scheme inside a connection, CONNECT in a tunnel, TRACE.
+    /// A form of request that has one reading here and another elsewhere.
+    #[error("{0}")]
+    Form(&'static str),
+    /// CONNECT in a tunnel, TRACE.
     #[error("{0}")]
     Refused(&'static str),
 }
@@ -76,22 +79,8 @@ impl Ask {
     /// When the request names no host, two hosts, or another host than `target`; when its method
     /// can have no place here.
     pub fn read(target: &Target, scheme: Scheme, parts: &Parts) -> Result<Self, Malformed> {
-        if parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none() {
-            return Err(Malformed::Refused("CONNECT inside a tunnel"));
-        }
-        if parts.method == Method::TRACE {
-            // TRACE would echo the injected credential (RFC 9110 §9.3.8 asks senders to leave such fields out).
-            return Err(Malformed::Refused(
-                "TRACE is not forwarded: it would echo the credential",
-            ));
-        }
-        if let Some(named) = parts.uri.scheme_str() {
-            // In HTTP/2 `:scheme` is the agent's claim (RFC 9113 §8.3.1); in HTTP/1.1 npm really sends an
-            // absolute-form `http://` inside TLS, so there only the authority counts.
-            if parts.version == Version::HTTP_2 && !matches!(named, "http" | "https" | "ws" | "wss") {
-                return Err(Malformed::Refused("the scheme is neither http nor https"));
-            }
-        }
+        allowed_method(parts)?;
+        one_form(parts)?;
         agree(target, scheme, parts)?;
         Ok(Self {
             target: target.clone(),
@@ -100,6 +89,50 @@ impl Ask {
             path: normal_path(parts.uri.path()),
         })
     }
+}
+
+/// Refuses methods that have no place behind a proxy. Servers exist that take a method in any case.
+fn allowed_method(parts: &Parts) -> Result<(), Malformed> {
+    let is = |name: &str| parts.method.as_str().eq_ignore_ascii_case(name);
+    if is("CONNECT") && parts.extensions.get::<hyper::ext::Protocol>().is_none() {
+        return Err(Malformed::Refused("CONNECT inside a tunnel"));
+    }
+    if is("TRACE") || is("TRACK") {
+        // It would echo the injected credential (RFC 9110 §9.3.8 asks senders to leave such fields out).
+        return Err(Malformed::Refused(
+            "TRACE is not forwarded: it would echo the credential",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what is neither origin-form nor absolute-form (RFC 9112 §3.2), and a body in any coding but chunks.
+fn one_form(parts: &Parts) -> Result<(), Malformed> {
+    // `:scheme` is the agent's claim (RFC 9113 §8.3.1), and npm really sends an absolute-form `http://` inside
+    // TLS: only the authority counts.
+    match parts.uri.scheme_str() {
+        Some("http" | "https" | "ws" | "wss") => {}
+        Some(_) => return Err(Malformed::Form("the scheme is neither http nor https")),
+        None if parts.uri.authority().is_some() => {
+            return Err(Malformed::Form("only CONNECT takes a host and port alone"));
+        }
+        None => {}
+    }
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(Malformed::Form("only OPTIONS takes `*` for a path"));
+    }
+    // hyper reads the chunks and leaves whatever other codings were named; those are for this hop only, so
+    // passing the body on without their names would make it another one (RFC 9112 §6.1).
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = codings
+        .next()
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !chunked || codings.next().is_some() {
+        return Err(Malformed::Form(
+            "the only transfer coding understood is `chunked`, once",
+        ));
+    }
+    Ok(())
 }
 
 /// Holds the `Host` header and the request target's authority, whichever are there, to `target`.

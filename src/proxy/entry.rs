@@ -172,6 +172,7 @@ async fn answer(
         value
     });
     if request.method() == Method::CONNECT {
+        let agent = Understands::by(&request);
         let mut entry = Entry::begin(proxy);
         entry.record.method = Some("CONNECT".into());
         return match connect(proxy, caller, &mut request, &mut entry).await {
@@ -194,7 +195,7 @@ async fn answer(
                     }),
                 )
             }
-            Err(fault) => (refuse(&fault, entry, Understands::default()), None),
+            Err(fault) => (refuse(&fault, entry, agent), None),
         };
     }
     (absolute(proxy, caller, request).await, None)
@@ -272,7 +273,7 @@ async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>
     entry.record.method = Some(request.method().as_str().into());
     let target = match absolute_target(&request) {
         Ok(target) => target,
-        Err(fault) => return refuse(&fault, entry, Understands::default()),
+        Err(fault) => return refuse(&fault, entry, Understands::by(&request)),
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await
@@ -313,6 +314,21 @@ pub struct Understands {
     pub grpc: bool,
     /// A HEAD has no body in its reply (RFC 9110 §9.3.2); hyper sees to that in HTTP/1.1 only.
     pub head: bool,
+    /// Requests follow one another on its connection: after a malformed one, nobody can be sure where the next
+    /// begins, so there is none.
+    pub http1: bool,
+}
+
+impl Understands {
+    /// Reads it off the request.
+    pub fn by(request: &Request<Incoming>) -> Self {
+        let content_type = request.headers().get(http::header::CONTENT_TYPE);
+        Self {
+            grpc: content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")),
+            head: request.method() == Method::HEAD,
+            http1: request.version() != Version::HTTP_2,
+        }
+    }
 }
 
 /// Turns a fault into a reply with its record.
@@ -325,7 +341,11 @@ pub fn refuse(fault: &Fault, mut entry: Entry, agent: Understands) -> Response<B
     if fault.rule.is_some() {
         entry.record.rule.clone_from(&fault.rule);
     }
-    let reply = fault.reply(&entry.record.request_id, agent.grpc);
+    let mut reply = fault.reply(&entry.record.request_id, agent.grpc);
+    if agent.http1 && fault.status == StatusCode::BAD_REQUEST {
+        let close = http::HeaderValue::from_static("close");
+        reply.headers_mut().insert(http::header::CONNECTION, close);
+    }
     entry.record.status = Some(reply.status().as_u16());
     let body = |body| if agent.head { Body::Empty } else { body };
     reply.map(|whole| Body::wrap(Recorded::new(body(whole), entry, None)))

@@ -16,8 +16,8 @@ use crate::inject::Armed;
 use crate::net::Answer;
 use crate::policy::Permitted;
 use crate::scrub::{self, Asked};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,10 +30,7 @@ impl Proxy {
         request: Request<Incoming>,
         mut entry: Entry,
     ) -> Response<Body> {
-        let agent = Understands {
-            grpc: is_grpc(&request),
-            head: request.method() == Method::HEAD,
-        };
+        let agent = Understands::by(&request);
         entry.record.method = Some(request.method().as_str().into());
         entry.record.protocol_in = Some(protocol(request.version()));
         entry.record.path = request
@@ -182,9 +179,4 @@ fn cap_request(permitted: &mut Permitted, limits: &RuleLimits) -> Result<(), Fau
     }
     permitted.map_body(|body| Body::wrap(Capped::new(body, cap)));
     Ok(())
-}
-
-fn is_grpc(request: &Request<Incoming>) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

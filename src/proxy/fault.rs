@@ -139,7 +139,7 @@ impl From<Malformed> for Fault {
                 Self::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message)
                     .hint("open a connection of its own to each host")
             }
-            Malformed::Authority | Malformed::Host(_) => {
+            Malformed::Authority | Malformed::Host(_) | Malformed::Form(_) => {
                 Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
             }
             Malformed::Refused(_) => Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_refused", message),

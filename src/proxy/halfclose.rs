@@ -32,6 +32,8 @@ pub struct Hold(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether an exchange is going on.
+    busy: AtomicBool,
     held: AtomicBool,
     waiting: Mutex<Option<Waker>>,
 }
@@ -40,11 +42,17 @@ impl Hold {
     /// The request is whole: from now on an end of input is no reason to stop.
     pub fn begin(&self) {
         self.0.held.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// The exchange is over.
     pub fn end(&self) {
+        self.0.busy.store(false, Ordering::Release);
         self.0.held.store(false, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.0.waiting.lock().take() {
             waker.wake();
         }
@@ -58,6 +66,7 @@ pub struct Ends(Hold);
 impl Ends {
     /// Begins the hold if the request is `whole` already; a [`Whole`] body begins it otherwise.
     pub fn after(hold: &Hold, whole: bool) -> Self {
+        hold.0.busy.store(true, Ordering::Release);
         if whole {
             hold.begin();
         }
@@ -76,10 +85,13 @@ pub struct Patient {
     stream: TlsStream<Wire>,
     hold: Hold,
     ended: bool,
+    grace: Option<Pin<Box<Sleep>>>,
     probe: Option<Pin<Box<Sleep>>>,
     wait: Duration,
 }
 
+/// How long the end may be seen before the request's own end is known: hyper reads ahead of whoever takes the body.
+const GRACE: Duration = Duration::from_millis(200);
 /// Before the second probe, a local agent's reset has come; each later wait is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Between probes at last.
@@ -92,6 +104,7 @@ impl Patient {
             stream,
             hold,
             ended: false,
+            grace: None,
             probe: None,
             wait: FIRST_WAIT,
         }
@@ -99,12 +112,13 @@ impl Patient {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if !self.hold.0.held.load(Ordering::Acquire) {
-                return Poll::Ready(Ok(()));
-            }
             *self.hold.0.waiting.lock() = Some(cx.waker().clone());
             if !self.hold.0.held.load(Ordering::Acquire) {
-                return Poll::Ready(Ok(()));
+                if !self.hold.0.busy.load(Ordering::Acquire) {
+                    return Poll::Ready(Ok(()));
+                }
+                let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
+                return grace.as_mut().poll(cx).map(Ok);
             }
             if let Some(probe) = &mut self.probe {
                 std::task::ready!(probe.as_mut().poll(cx));
@@ -192,7 +206,13 @@ impl http_body::Body for Whole {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || http_body::Body::is_end_stream(&this.body) {
+        // After trailers nothing comes, and not everyone asks again.
+        let ended = match &polled {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            _ => false,
+        };
+        if ended || http_body::Body::is_end_stream(&this.body) {
             this.hold.begin();
         }
         polled

@@ -21,6 +21,7 @@ mod clock;
 mod docs;
 mod expect;
 mod fidelity;
+mod hostile;
 mod launch;
 mod layers;
 mod leaves;
