@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// Words in the data path's source that are no codes: header names, JSON keys, names for `Debug`.
 const NO_CODES: &[&str] = &[
     "ask",
+    "close",
     "cookie",
     "ended",
     "error",
