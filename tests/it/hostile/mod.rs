@@ -2,6 +2,7 @@
 //! belongs, and exactly the request that was judged arrives, or none.
 
 mod careless;
+mod crossing;
 mod frames;
 mod malformed;
 mod matrix;
