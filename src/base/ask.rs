@@ -103,6 +103,11 @@ fn allowed_method(parts: &Parts) -> Result<(), Malformed> {
             "TRACE is not forwarded: it would echo the credential",
         ));
     }
+    let last = |v: &http::HeaderValue| v.as_bytes().trim_ascii().iter().all(|b| *b == b'0');
+    if parts.method == Method::OPTIONS && parts.headers.get_all(header::MAX_FORWARDS).iter().any(last) {
+        // RFC 9110 §7.6.2: such a request is for the proxy itself.
+        return Err(Malformed::Refused("this proxy has no options of its own"));
+    }
     Ok(())
 }
 

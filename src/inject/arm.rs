@@ -1,7 +1,7 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, StandIns, body};
+use super::{Error, StandIns, body, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::ids::SecretId;
@@ -12,7 +12,7 @@ use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -81,6 +81,8 @@ impl Injector {
         for one in inject.iter() {
             self.place(permitted, one, &mut armed).await?;
         }
+        let names = inject.iter().filter_map(injected).cloned().collect();
+        permitted.map_body(|body| trailers::without(body, names));
         // What is left of stand-ins now is where none is swapped.
         if let Some((id, place)) = self
             .stand_ins
@@ -280,6 +282,15 @@ impl Injector {
             })));
         }
         needles
+    }
+}
+
+/// The header that an injection is alone to fill.
+fn injected(one: &Inject) -> Option<&HeaderName> {
+    match one {
+        Inject::Bearer(_) | Inject::Basic { .. } => Some(&AUTHORIZATION),
+        Inject::Header { name, .. } => Some(name),
+        Inject::Query { .. } | Inject::Placeholder { .. } => None,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod arm;
 pub mod body;
 pub mod place;
 pub mod standin;
+mod trailers;
 pub mod websocket;
 
 pub use arm::{Armed, Injector};

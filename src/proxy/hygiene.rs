@@ -2,7 +2,7 @@
 //! injected, so that an agent cannot have the injected header removed by naming it in `Connection`.
 
 use http::header::{
-    ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    self, ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Version};
@@ -39,6 +39,7 @@ pub fn request(headers: &mut HeaderMap) {
     drop_one_hop(headers);
     headers.remove(PROXY_AUTHORIZATION);
     headers.remove(PROXY_AUTHENTICATE);
+    fewer_forwards(headers);
     if trailers {
         // gRPC servers insist on it; the way out names it in `Connection` where HTTP/1.1 wants that.
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -53,19 +54,45 @@ pub fn response(headers: &mut HeaderMap) {
     headers.remove(ALT_SVC);
 }
 
-/// Removes from trailers what would override the head: framing, routing, credentials (RFC 9110 §6.5.1).
+/// Counts one hop down (RFC 9110 §7.6.2); what is no count goes.
+fn fewer_forwards(headers: &mut HeaderMap) {
+    let Some(value) = headers.remove(header::MAX_FORWARDS) else {
+        return;
+    };
+    let count = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(fewer) = count.and_then(|count| count.checked_sub(1)) {
+        headers.insert(header::MAX_FORWARDS, HeaderValue::from(fewer));
+    }
+}
+
+/// Removes from trailers what would override the head: framing, routing, credentials, and what says how to read
+/// the content (RFC 9110 §6.5.1).
 pub fn trailers(trailers: &mut HeaderMap) {
     drop_one_hop(trailers);
-    for name in [
-        HOST,
-        http::header::CONTENT_LENGTH,
-        http::header::AUTHORIZATION,
-        PROXY_AUTHORIZATION,
-        ALT_SVC,
-    ] {
+    for name in &NO_TRAILERS {
         trailers.remove(name);
     }
 }
+
+const NO_TRAILERS: [HeaderName; 17] = [
+    HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRAILER,
+    header::AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::EXPECT,
+    header::MAX_FORWARDS,
+    header::RANGE,
+    header::LOCATION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    ALT_SVC,
+];
 
 fn drop_one_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {

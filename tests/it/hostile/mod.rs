@@ -1,7 +1,12 @@
 //! A hostile agent inside, a hostile host outside: whatever they send, the credential stays where it
 //! belongs, and exactly the request that was judged arrives, or none.
 
+mod careless;
+mod crossing;
+mod frames;
 mod malformed;
+mod matrix;
+mod smuggled;
 mod witness;
 
 use crate::rig::proxy::{Proxy, Rig};

@@ -96,6 +96,15 @@ impl Origin {
         origin
     }
 
+    /// An origin with the standard routes that has one certificate for several names.
+    pub async fn with_names(root: &Root, names: &[&str]) -> Self {
+        let tls = TlsAcceptor::from(root.server(names, Validity::Now, &["h2", "http/1.1"]));
+        let (origin, listener) = Self::bind(names[0]).await;
+        let service = Arc::new(super::routes::standard);
+        tokio::spawn(origin.clone().accept(listener, Some(tls), service));
+        origin
+    }
+
     /// The standard routes in plain HTTP/1.1.
     pub async fn plain(name: &str) -> Self {
         let (origin, listener) = Self::bind(name).await;
