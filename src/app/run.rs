@@ -63,6 +63,8 @@ pub struct Prepared {
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
     config.listen = vec![loopback()];
+    // The operator's listener is that of `serve`.
+    config.admin = None;
     let token = seed::random_hex()?;
     let secret = Secret::new(token.clone().into_bytes())?;
     let is_token = IsToken::new(move |offered| secret.matches(offered));

@@ -4,6 +4,7 @@
 use super::settings::{self, Failed};
 use crate::app::{App, Options, seed};
 use crate::config::Config;
+use crate::config::places::FILE_NAME;
 use crate::config::watch::{Changes, watch};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,11 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     if let Some(local) = admin {
         settings::say(&format!("listening on {local} (admin)"));
     }
-    let mut changes = watch(&path).inspect_err(|error| tracing::warn!("{error}")).ok();
+    // A config found in the working directory may be the agent's to write: that one is read again on SIGHUP only.
+    let watched = path != Path::new(FILE_NAME);
+    let mut changes = watched
+        .then(|| watch(&path).inspect_err(|error| tracing::warn!("{error}")).ok())
+        .flatten();
     loop {
         tokio::select! {
             () = stop.asked() => break,
@@ -88,6 +93,7 @@ async fn reload(app: &App, path: &Path) {
     let config = match Config::load(path) {
         Ok(loaded) => loaded.config,
         Err(mistakes) => {
+            app.proxy.metrics.reload_failures.inc();
             settings::complain(&mistakes.render(settings::colour()));
             return settings::say("the config was not reloaded: the old one stays in force");
         }

@@ -118,6 +118,8 @@ pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
             maximum: Some(0),
         },
     );
+    // Nor may another process of this user, an agent's among them, read our memory or environment.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -226,12 +226,15 @@ impl Injector {
         let Some(kind) = body_kind(permitted)? else {
             return Ok(());
         };
-        let held = self.held(id, armed).await?;
+        let held = self.fetch(id).await?;
         let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY)
             .collect()
             .await;
         let bytes = collected.map_err(collect_error)?.to_bytes();
         let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
+        if swapped.is_some() {
+            self.held(id, armed).await?;
+        }
         let bytes = swapped.map_or(bytes, Into::into);
         let headers = permitted.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));

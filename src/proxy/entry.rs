@@ -47,7 +47,6 @@ enum Onward {
 /// Serves one connection on the proxy port. `wire` is past the listener's own TLS, if it has any.
 pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let _active = proxy.metrics.connected();
-    proxy.metrics.accepted.inc();
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(PREFACE.len(), is_http2);
     // Nothing, an error, or silence: there is nobody to answer.
@@ -184,6 +183,7 @@ async fn answer(
             Ok(Granted::Tunnel(conn, stream, passage)) => {
                 let on = hyper::upgrade::on(&mut request);
                 entry.record.status = Some(200);
+                entry.rule = Some(proxy.metrics.for_rule(&passage.rule().name));
                 (
                     Response::new(Body::Empty),
                     Some(Onward::Tunnel {
@@ -195,7 +195,7 @@ async fn answer(
                     }),
                 )
             }
-            Err(fault) => (refuse(&fault, entry, agent), None),
+            Err(fault) => (refuse(proxy, fault, entry, agent), None),
         };
     }
     (absolute(proxy, caller, request).await, None)
@@ -273,7 +273,7 @@ async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>
     entry.record.method = Some(request.method().as_str().into());
     let target = match absolute_target(&request) {
         Ok(target) => target,
-        Err(fault) => return refuse(&fault, entry, Understands::by(&request)),
+        Err(fault) => return refuse(proxy, fault, entry, Understands::by(&request)),
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await
@@ -332,15 +332,17 @@ impl Understands {
 }
 
 /// Turns a fault into a reply with its record.
-pub fn refuse(fault: &Fault, mut entry: Entry, agent: Understands) -> Response<Body> {
+pub fn refuse(proxy: &Proxy, mut fault: Fault, mut entry: Entry, agent: Understands) -> Response<Body> {
     entry.failed(
         fault.outcome,
         fault.code,
         Some(fault.cause.clone().unwrap_or_else(|| fault.message.clone())),
     );
-    if fault.rule.is_some() {
-        entry.record.rule.clone_from(&fault.rule);
+    match &fault.rule {
+        Some(rule) => entry.record.rule = Some(Arc::clone(rule)),
+        None => fault.rule.clone_from(&entry.record.rule),
     }
+    entry.rule = fault.rule.as_ref().map(|rule| proxy.metrics.for_rule(rule));
     let mut reply = fault.reply(&entry.record.request_id, agent.grpc);
     if agent.http1 && fault.status == StatusCode::BAD_REQUEST {
         let close = http::HeaderValue::from_static("close");

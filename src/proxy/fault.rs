@@ -1,6 +1,7 @@
 //! All that an agent may learn of a failure. One file, so that one person can review it: `code`,
 //! `message` and `hint` go to the agent, which may be hostile; `cause` goes to the record and the log.
 
+use super::counted::TooLarge;
 use crate::base::ask::Malformed;
 use crate::base::body::Body;
 use crate::policy::Denied;
@@ -203,6 +204,10 @@ impl From<inject::Error> for Fault {
             E::Plaintext(_) => Self::refused(StatusCode::FORBIDDEN, "plaintext_refused", message).hint("use https"),
             E::Misplaced { .. } => Self::refused(StatusCode::FORBIDDEN, "placeholder_misplaced", message)
                 .hint("the value you hold is a placeholder; it works only towards its own service, in its own place"),
+            E::Body(inject::body::Error::NotText) => {
+                let told = "the credential cannot stand where the rule puts it; the request was not sent";
+                Self::broken(StatusCode::BAD_GATEWAY, "credential_unfit", told, message)
+            }
             E::Body(inject::body::Error::TooLarge { .. }) => {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
             }
@@ -253,6 +258,9 @@ impl From<net::Error> for Fault {
             E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
             E::ResponseTime(target) => late(format!("{target} sent no response in time")),
             E::Http(target, _) => gateway("upstream_protocol", format!("{target} broke off or sent no valid HTTP")),
+            E::RequestBody(_) if let Some(too_large) = find::<TooLarge>(&error) => {
+                Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", too_large.to_string())
+            }
             E::RequestBody(_) => Self::broken(
                 StatusCode::BAD_REQUEST,
                 "request_body_failed",
@@ -269,6 +277,11 @@ impl From<scrub::Unscrubbable> for Fault {
         let told = "the reply cannot be searched for the credential, so it is withheld";
         Self::broken(StatusCode::BAD_GATEWAY, error.code(), told, error)
     }
+}
+
+/// The first error of a kind among an error and what caused it.
+fn find<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 /// An error and what caused it, in one line.

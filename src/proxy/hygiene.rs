@@ -1,6 +1,7 @@
 //! What is for one hop only, and what no upstream or agent should see: removed before anything is
 //! injected, so that an agent cannot have the injected header removed by naming it in `Connection`.
 
+use super::fault::ERROR_HEADER;
 use http::header::{
     self, ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -52,6 +53,8 @@ pub fn response(headers: &mut HeaderMap) {
     headers.remove(PROXY_AUTHENTICATE);
     headers.remove(PROXY_AUTHORIZATION);
     headers.remove(ALT_SVC);
+    // Ours alone: an agent may rely on it to know who refused.
+    headers.remove(ERROR_HEADER);
 }
 
 /// Counts one hop down (RFC 9110 §7.6.2); what is no count goes.

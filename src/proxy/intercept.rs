@@ -36,7 +36,12 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(1, |seen| seen.first().map(inside));
     let Some(Ok(Some(inside))) = proxy.first(head_time, look).await else {
-        return;
+        return note(
+            proxy,
+            &conn,
+            "agent_gone",
+            "nothing came through the granted CONNECT".to_owned(),
+        );
     };
     match inside {
         Inside::Tls => {
