@@ -1,7 +1,7 @@
 //! Claude Code itself, against a stand-in for its API that streams a real message.
 
 use super::{REAL, credential_once};
-use crate::rig::origin::{Answer, Origin, Received, Speaks};
+use crate::rig::origin::{Answer, AnyBody, Origin, Received, Speaks};
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
 use crate::rig::{routes, tools};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// One streamed message, event by event, as the API sends it.
-fn message(content: &[Value], stop: &str) -> Response<crate::rig::origin::AnyBody> {
+fn message(content: &[Value], stop: &str) -> Response<AnyBody> {
     let mut events = vec![json!({ "type": "message_start", "message": {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [],
         "stop_reason": null, "stop_sequence": null, "usage": { "input_tokens": 10, "output_tokens": 1 } } })];
@@ -43,8 +43,9 @@ fn message(content: &[Value], stop: &str) -> Response<crate::rig::origin::AnyBod
     routes::with(Response::new(body), "content-type", "text/event-stream")
 }
 
-/// The stand-in: it wants the key, asks for one command to be run, and ends with what that printed.
-fn answer(request: http::Request<crate::rig::origin::AnyBody>, origin: Origin) -> Answer {
+/// The stand-in: it wants the key, and says one sentence; told to use the tool, it first has a command
+/// run, and says what came of it.
+fn answer(request: http::Request<AnyBody>, _: Origin) -> Answer {
     Box::pin(async move {
         let keys: Vec<_> = request.headers().get_all("x-api-key").iter().cloned().collect();
         if keys != [REAL] {
@@ -53,16 +54,45 @@ fn answer(request: http::Request<crate::rig::origin::AnyBody>, origin: Origin) -
         if request.uri().path() != "/v1/messages" {
             return routes::empty(StatusCode::NOT_FOUND);
         }
-        let _ = origin;
         let asked: Value = serde_json::from_slice(&request.into_body().collect().await.unwrap().to_bytes()).unwrap();
         if asked["stream"] != true {
             return routes::empty(StatusCode::BAD_REQUEST);
         }
-        message(
-            &[json!({ "type": "text", "text": "The ferry has landed." })],
-            "end_turn",
-        )
+        let said = asked["messages"].to_string();
+        if said.contains("tool_result") {
+            let worked = said.contains("hello from the tool");
+            return sentence(if worked {
+                "The tool said hello."
+            } else {
+                "The tool failed."
+            });
+        }
+        if said.contains("use the tool") && asked["tools"].as_array().is_some_and(|tools| !tools.is_empty()) {
+            let input = json!({ "command": "curl -sS https://tool.example.test/hi", "description": "Ask the tool" });
+            let call = json!({ "type": "tool_use", "id": "toolu_1", "name": "Bash", "input": input });
+            return message(&[call], "tool_use");
+        }
+        sentence("The ferry has landed.")
     })
+}
+
+fn sentence(text: &str) -> Response<AnyBody> {
+    message(&[json!({ "type": "text", "text": text })], "end_turn")
+}
+
+async fn session() -> (Origin, Rig) {
+    let root = Root::new();
+    let origin = Origin::with(&root, "api.anthropic.com", Speaks::Both, Arc::new(answer)).await;
+    let tool = |_, _| -> Answer { Box::pin(async { routes::text("hello from the tool") }) };
+    let tool = Origin::with(&root, "tool.example.test", Speaks::Both, Arc::new(tool)).await;
+    let rig = Rig::new(&root)
+        .reach(&origin)
+        .reach(&tool)
+        .secret("ANTHROPIC_API_KEY", REAL)
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+        .rule("host: api.anthropic.com, inject: [{ header: x-api-key, value: \"${anthropic_api_key}\" }]")
+        .rule("name: tool, host: tool.example.test");
+    (origin, rig)
 }
 
 fn is_message(one: &Received) -> bool {
@@ -71,13 +101,7 @@ fn is_message(one: &Received) -> bool {
 
 #[tokio::test]
 async fn claude_code_completes_a_session_with_a_key_it_never_had() {
-    let root = Root::new();
-    let origin = Origin::with(&root, "api.anthropic.com", Speaks::Both, Arc::new(answer)).await;
-    let rig = Rig::new(&root)
-        .reach(&origin)
-        .secret("ANTHROPIC_API_KEY", REAL)
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .rule("host: api.anthropic.com, inject: [{ header: x-api-key, value: \"${anthropic_api_key}\" }]");
+    let (origin, rig) = session().await;
     let claude = tools::npm(".bin/claude");
 
     let ran = rig.run(&[claude.to_str().unwrap(), "-p", "say hi"]).await.ok();
@@ -94,5 +118,28 @@ async fn claude_code_completes_a_session_with_a_key_it_never_had() {
     assert!(
         seen.iter()
             .all(|one| !format!("{:?}", one.headers).contains(held.as_str()))
+    );
+}
+
+#[tokio::test]
+async fn what_claude_code_runs_goes_through_the_proxy_too() {
+    let (origin, rig) = session().await;
+    let claude = tools::npm(".bin/claude");
+
+    let argv = [
+        claude.to_str().unwrap(),
+        "-p",
+        "use the tool",
+        "--allowedTools",
+        "Bash(curl:*)",
+    ];
+    let ran = rig.run(&argv).await.ok();
+
+    assert_eq!(ran.stdout.trim(), "The tool said hello.", "{}", ran.stderr);
+    assert!(origin.seen().iter().filter(|one| is_message(one)).count() >= 2);
+    let records = rig.audit();
+    assert!(
+        records.iter().any(|one| one["rule"] == "tool" && one["status"] == 200),
+        "{records:#?}"
     );
 }

@@ -1,0 +1,271 @@
+//! Each way to give a credential, seen from the origin.
+
+use crate::fidelity::PAIRS;
+use crate::rig::agent::{Reply, get, request};
+use crate::rig::origin::{Origin, Received, Speaks};
+use crate::rig::proxy::{Proxy, Rig};
+use crate::rig::root::Root;
+use http::{HeaderValue, Method, Request, StatusCode};
+
+const KEY: &str = "sk-live-0a1b2c3d4e5f&/=%";
+const STANDIN: &str = "sk-standin-000000000000";
+
+async fn injecting(speaks: Speaks, inject: &str) -> (Origin, Proxy) {
+    let root = Root::new();
+    let origin = Origin::speaking(&root, "api.test", speaks).await;
+    let rig = Rig::new(&root).reach(&origin).env("API_KEY", KEY);
+    let rig = rig.secret_spec("api_key", &format!("{{ env: API_KEY, placeholder: {STANDIN} }}"));
+    (
+        origin,
+        rig.rule(&format!("name: api, host: api.test, inject: [{{ {inject} }}]"))
+            .serve()
+            .await,
+    )
+}
+
+/// What the origin received of one request, over each pairing.
+async fn each_receives(inject: &str, ask: impl Fn() -> Request<crate::rig::origin::AnyBody>, seen: impl Fn(Received)) {
+    for (http2, speaks) in PAIRS {
+        let (origin, proxy) = injecting(speaks, inject).await;
+        let reply = crate::fidelity::by(&proxy.agent, http2).await.reply(ask()).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        assert!(!reply.text().contains(KEY));
+        let one = origin.only();
+        let all = format!("{one:?} {}", String::from_utf8_lossy(&one.body));
+        assert!(!all.contains(STANDIN), "the placeholder reached the origin");
+        seen(one);
+        let record = proxy.record().await;
+        assert_eq!(record["credentials"], serde_json::json!(["api_key"]));
+        assert!(!record.to_string().contains("sk-live"), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_parameter_is_set_encoded_and_replaces_the_agents() {
+    let inject = "query: key, value: \"${api_key}\"";
+    each_receives(
+        inject,
+        || get("https://api.test/map?a=1&key=mine&k%65y=mine2&b=%20"),
+        |one| {
+            assert_eq!(one.target.matches("sk-live").count(), 1, "{}", one.target);
+            assert!(!one.target.contains("mine"), "{}", one.target);
+            let (path, query) = one.target.split_once('?').unwrap();
+            let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            assert_eq!(path, "/map");
+            assert!(
+                pairs.contains(&("key".into(), KEY.into())) && pairs.contains(&("a".into(), "1".into())),
+                "{pairs:?}"
+            );
+            assert!(
+                one.target.contains("b=%20"),
+                "what the agent wrote is kept byte for byte: {}",
+                one.target
+            );
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_placeholder_in_a_basic_password_is_swapped_inside_its_encoding() {
+    let ask = || {
+        let mut ask = get("https://api.test/");
+        let offer = crate::clients::basic("me", STANDIN);
+        ask.headers_mut()
+            .insert("authorization", HeaderValue::from_str(&offer).unwrap());
+        ask
+    };
+    each_receives("placeholder: api_key, in: [\"header:authorization\"]", ask, |one| {
+        assert_eq!(crate::rig::routes::basic(&one.headers), Some(("me".into(), KEY.into())));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_placeholder_in_a_json_body_is_swapped_and_the_length_follows() {
+    let body = format!("{{\"a\": {{\"client_secret\" : \"{STANDIN}\"}},\n \"keep\": [1.0, \"\\u00e9\"]}}");
+    let ask = || {
+        let mut ask = request(Method::POST, "https://api.test/token", body.clone());
+        ask.headers_mut()
+            .insert("content-type", HeaderValue::from_static("application/json"));
+        ask
+    };
+    let expected = body.replace(STANDIN, KEY);
+    each_receives("placeholder: api_key, in: [\"body:/a/client_secret\"]", ask, |one| {
+        assert_eq!(String::from_utf8_lossy(&one.body), expected);
+        assert_eq!(one.all("content-length"), [expected.len().to_string()]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_placeholder_in_a_form_field_is_swapped_encoded() {
+    let ask = || {
+        let mut ask = request(
+            Method::POST,
+            "https://api.test/token",
+            format!("grant=x+y&secret={STANDIN}&z=%20"),
+        );
+        ask.headers_mut().insert(
+            "content-type",
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        ask
+    };
+    each_receives("placeholder: api_key, in: [\"body:/secret\"]", ask, |one| {
+        let pairs: Vec<_> = url::form_urlencoded::parse(&one.body).into_owned().collect();
+        assert_eq!(pairs[1], ("secret".to_owned(), KEY.to_owned()));
+        assert!(one.body.starts_with(b"grant=x+y&") && one.body.ends_with(b"&z=%20"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_placeholder_in_the_path_or_query_is_swapped_encoded() {
+    let inject = "placeholder: api_key, in: [path, \"query:key\"]";
+    let encoded = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .unwrap()
+            .into_owned()
+    };
+    each_receives(
+        inject,
+        || get(&format!("https://api.test/bot{STANDIN}/send?x=%20")),
+        |one| {
+            assert_eq!(
+                encoded(one.target.split('?').next().unwrap()),
+                format!("/bot{KEY}/send")
+            );
+            assert_eq!(
+                one.target.matches('/').count(),
+                2,
+                "the credential opened a path segment: {}",
+                one.target
+            );
+            assert!(one.target.ends_with("?x=%20"));
+        },
+    )
+    .await;
+    each_receives(
+        inject,
+        || get(&format!("https://api.test/send?key={STANDIN}")),
+        |one| {
+            let query = one.target.split_once('?').unwrap().1.to_owned();
+            let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            assert_eq!(pairs, [("key".to_owned(), KEY.to_owned())]);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_placeholder_twice_in_one_place_is_refused() {
+    let inject = "placeholder: api_key, in: [\"header:authorization\", \"query:key\", \"body:/k\"]";
+    let (origin, proxy) = injecting(Speaks::Both, inject).await;
+    let mut header = get("https://api.test/");
+    let twice = format!("Bearer {STANDIN} {STANDIN}");
+    header
+        .headers_mut()
+        .insert("authorization", HeaderValue::from_str(&twice).unwrap());
+    let query = get(&format!("https://api.test/?key={STANDIN}&key={STANDIN}"));
+    for ask in [header, query] {
+        let reply: Reply = proxy.agent.h1("api.test").await.reply(ask).await;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (StatusCode::FORBIDDEN, "placeholder_misplaced"),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_placeholder_towards_another_host_is_blocked_and_explained() {
+    let root = Root::new();
+    let api = Origin::start(&root, "api.test").await;
+    let evil = Origin::start(&root, "evil.test").await;
+    let proxy = Rig::new(&root)
+        .reach(&api)
+        .reach(&evil)
+        .env("API_KEY", KEY)
+        .secret_spec("api_key", &format!("{{ env: API_KEY, placeholder: {STANDIN} }}"))
+        .rule("host: api.test, inject: [{ placeholder: api_key, in: [\"header:authorization\"] }]")
+        .rule("host: evil.test")
+        .serve()
+        .await;
+    let mut ask = get("https://evil.test/");
+    ask.headers_mut().insert(
+        "authorization",
+        HeaderValue::from_static("Bearer sk-standin-000000000000"),
+    );
+    let reply = proxy.agent.h1("evil.test").await.reply(ask).await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (StatusCode::FORBIDDEN, "placeholder_misplaced")
+    );
+    assert!(reply.json()["hint"].is_string(), "{}", reply.text());
+    assert_eq!(evil.seen().len(), 0);
+    assert_eq!(proxy.record().await["code"], "placeholder_misplaced");
+}
+
+#[tokio::test]
+async fn a_secret_file_that_changes_counts_from_then_on() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let rig = Rig::new(&root).reach(&origin);
+    let file = rig.dir().join("token");
+    std::fs::write(&file, "first-value-1\n").unwrap();
+    let rig = rig.secret_spec("token", &format!("{{ file: {} }}", file.display()));
+    let proxy = rig.rule("host: api.test, inject: [{ bearer: token }]").serve().await;
+    proxy.agent.get("https://api.test/").await;
+    assert_eq!(origin.only().all("authorization"), ["Bearer first-value-1"]);
+    // As editors and secret stores replace it.
+    let next = rig_file(&file, "second-value-2");
+    std::fs::rename(next, &file).unwrap();
+    let end = std::time::Instant::now() + crate::rig::PATIENCE;
+    loop {
+        proxy.agent.get("https://api.test/").await;
+        if origin.seen().pop().unwrap().all("authorization") == ["Bearer second-value-2"] {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "the new value never came");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+fn rig_file(file: &std::path::Path, text: &str) -> std::path::PathBuf {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text).unwrap();
+    next
+}
+
+#[tokio::test]
+async fn a_programs_output_is_the_credential_and_it_runs_once_for_many() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let rig = Rig::new(&root).reach(&origin);
+    let runs = rig.dir().join("runs");
+    let script = format!(
+        "echo run >>{}; sleep 0.3; echo from-a-program; echo noise-on-stderr >&2",
+        runs.display()
+    );
+    let rig = rig.secret_spec(
+        "token",
+        &format!("{{ exec: [\"/bin/sh\", \"-c\", \"{script}\"], ttl: 10m }}"),
+    );
+    let proxy = rig.rule("host: api.test, inject: [{ bearer: token }]").serve().await;
+    let asked = (0..8).map(|_| proxy.agent.get("https://api.test/"));
+    for reply in futures_util::future::join_all(asked).await {
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    }
+    assert!(
+        origin
+            .seen()
+            .iter()
+            .all(|one| one.all("authorization") == ["Bearer from-a-program"])
+    );
+    assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\n");
+    assert!(!proxy.child.log().contains("noise-on-stderr"));
+}

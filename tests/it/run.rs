@@ -1,0 +1,122 @@
+//! `keyferry run` with no config at all: rules come from what the caller has set, and nothing else
+//! is allowed.
+
+use crate::rig::proxy::bare;
+use crate::rig::tools;
+use std::process::{Command, Output};
+
+/// Values of the shape that each variable's real ones have.
+const HELD: [(&str, &str, &str); 4] = [
+    (
+        "ANTHROPIC_API_KEY",
+        "sk-ant-",
+        "sk-ant-api03-Zk3vQ9xW1bN7mR5tY2uL8pD4fG6hJ0aSzXcVnMqWeRtYuIoP-AbCdEfGh_AA",
+    ),
+    (
+        "OPENAI_API_KEY",
+        "sk-",
+        "sk-proj-Q7wErT5yUiOpAsDfGhJkLzXcVbNm1234567890QwErTyUiOp",
+    ),
+    ("GITHUB_TOKEN", "ghp_", "ghp_R4nd0mT0kenV4lueW1th36Characters00"),
+    (
+        "SLACK_BOT_TOKEN",
+        "xoxb-",
+        "xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx",
+    ),
+];
+
+fn run(dir: &std::path::Path, options: &[&str], script: &str, vars: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(tools::KEYFERRY);
+    bare(&mut command, dir);
+    command.current_dir(dir).envs(vars.iter().copied());
+    command.arg("run").args(options).args(["--", "/bin/sh", "-c", script]);
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn each_known_variable_holds_a_placeholder_of_the_same_shape() {
+    let dir = tempfile::tempdir().unwrap();
+    let vars = HELD.map(|(name, _, value)| (name, value));
+    let (out, err) = said(&run(dir.path(), &[], "env", &vars));
+    for (name, prefix, real) in HELD {
+        let held = out
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}=")))
+            .unwrap_or_else(|| panic!("no {name}: {out}{err}"));
+        assert!(
+            held.starts_with(prefix) && held.len() == real.len() && held != real,
+            "{name}: {held}"
+        );
+        let alphabet = |text: &str| {
+            (
+                text.bytes().any(|b| b.is_ascii_uppercase()),
+                text.bytes().all(|b| b.is_ascii_graphic()),
+            )
+        };
+        assert_eq!(alphabet(held), alphabet(real), "{name}: {held}");
+        assert!(!out.contains(real) && !err.contains(real));
+    }
+}
+
+#[test]
+fn a_credential_nobody_knows_is_kept_from_the_command_unless_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let vars = [("ACME_SECRET_TOKEN", "acme-0123456789abcdef"), ("PLAIN_SETTING", "yes")];
+    let (out, err) = said(&run(dir.path(), &[], "env", &vars));
+    assert!(
+        !out.contains("acme-0123456789abcdef") && out.contains("PLAIN_SETTING=yes"),
+        "{out}"
+    );
+    assert!(err.contains("ACME_SECRET_TOKEN"), "{err}");
+    let (out, _) = said(&run(dir.path(), &["--keep-env", "ACME_SECRET_TOKEN"], "env", &vars));
+    assert!(out.contains("ACME_SECRET_TOKEN=acme-0123456789abcdef"));
+}
+
+#[test]
+fn what_no_rule_allows_is_denied_and_summed_up_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "curl -sS https://unlisted.invalid/ ; curl -sS https://other.invalid/ ; exit 7";
+    let output = run(dir.path(), &[], script, &[]);
+    let (_, err) = said(&output);
+    assert_eq!(output.status.code(), Some(7), "{err}");
+    let last = err.lines().last().unwrap();
+    assert!(last.contains("2 denied") && last.contains("unlisted.invalid"), "{err}");
+}
+
+#[test]
+fn allow_adds_a_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "curl -sS -o body -w '%{http_code}' https://listed.invalid/ ; cat body";
+    let output = run(dir.path(), &["--allow", "listed.invalid"], script, &[]);
+    let (out, err) = said(&output);
+    // Allowed, and so asked for: that there is no such host is another matter.
+    assert!(out.contains("502") && out.contains("upstream_unresolved"), "{out}{err}");
+}
+
+#[test]
+fn the_exit_code_says_what_happened_to_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let status = |argv: &[&str]| {
+        let mut command = Command::new(tools::KEYFERRY);
+        bare(&mut command, dir.path());
+        command
+            .current_dir(dir.path())
+            .arg("run")
+            .args(argv)
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    std::fs::write(dir.path().join("plain"), "text").unwrap();
+    assert_eq!(status(&["--", "true"]), Some(0));
+    assert_eq!(status(&["--", "no-such-command"]), Some(127));
+    assert_eq!(status(&["--", "./plain"]), Some(126));
+    assert_eq!(status(&["--allow", "a b", "--", "true"]), Some(2));
+    assert_eq!(status(&[]), Some(2));
+}
