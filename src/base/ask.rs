@@ -193,7 +193,7 @@ pub fn normal_path(path: &str) -> Option<String> {
     if path == "*" || path.is_empty() {
         return Some("/".to_owned());
     }
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || path.bytes().any(|b| b.is_ascii_control()) {
         return None;
     }
     if path
@@ -280,6 +280,7 @@ mod tests {
             ("/a%2f%2e%2e%2fb", None),
             ("/a/..;/b", None),
             ("/a%00b", None),
+            ("/a\0b", None),
             ("/a%252e", None),
             ("/a%c0%ae", None),
             ("/a%zz", None),

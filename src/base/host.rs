@@ -58,6 +58,10 @@ impl Host {
             return Ok(Self::from(IpAddr::V6(address)));
         }
         let text = text.strip_suffix('.').unwrap_or(text);
+        if text.ends_with('.') {
+            // `1..` is no address, though `1.` is one.
+            return Err(BadHost::Label);
+        }
         match url::Host::parse(text).map_err(|_| BadHost::Invalid)? {
             url::Host::Ipv4(address) => Ok(Self::Ip(address.into())),
             url::Host::Ipv6(address) => Ok(Self::from(IpAddr::V6(address))),
@@ -243,6 +247,7 @@ mod tests {
             "",
             ".",
             "a..b",
+            "15..",
             ".a",
             "a b",
             "a\0b",
