@@ -120,3 +120,40 @@ fn the_exit_code_says_what_happened_to_the_command() {
     assert_eq!(status(&["--allow", "a b", "--", "true"]), Some(2));
     assert_eq!(status(&[]), Some(2));
 }
+
+/// `setpriv` words that make a command somebody else's.
+const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+
+#[test]
+fn another_user_of_this_machine_must_show_the_commands_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "bare=$(echo \"$HTTPS_PROXY\" | sed 's|//.*@|//|')
+         ask='curl -s -o /dev/null -w %{{http_connect}}. https://api.test/ --proxy'
+         $ask \"$bare\"; {NOBODY} $ask \"$bare\"; {NOBODY} $ask \"$HTTPS_PROXY\""
+    );
+    let (out, err) = said(&run(dir.path(), &[], &script, &[]));
+    // 403 is the rules' word, and they are asked only once it is known who asks.
+    assert_eq!(out, "403.407.403.", "{err}");
+}
+
+#[test]
+fn a_command_cannot_read_the_environment_of_its_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("keyferry");
+    std::fs::copy(tools::KEYFERRY, &program).unwrap();
+    let home = dir.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let open = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    };
+    [dir.path(), &home].into_iter().for_each(open);
+    let script = "tr '\\0' '\\n' </proc/$PPID/environ | grep -c GITHUB_TOKEN; tr '\\0' '\\n' </proc/$$/environ | grep -c GITHUB_TOKEN";
+    let mut command = Command::new("sh");
+    bare(&mut command, &home);
+    command.current_dir(&home).env("GITHUB_TOKEN", HELD[2].2);
+    let run = format!("exec {NOBODY} {} run -- /bin/sh -c \"$1\"", program.display());
+    let output = command.args(["-c", &run, "sh", script]).output().unwrap();
+    let (out, err) = said(&output);
+    assert_eq!(out, "0\n1\n", "{err}");
+}
