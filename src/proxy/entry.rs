@@ -9,8 +9,8 @@ use super::{intercept, tunnel};
 use crate::audit::{Mode, Outcome};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
-use crate::base::host::Target;
 use crate::base::wire::Wire;
+use crate::front;
 use crate::policy::{Passage, Reach};
 use http::header::PROXY_AUTHORIZATION;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -213,7 +213,7 @@ async fn connect(
     entry: &mut Entry,
 ) -> Result<Granted, Fault> {
     let live = proxy.live();
-    let target = connect_target(request)?;
+    let target = front::connect(request)?;
     let mut conn = Conn::new(caller, target, Scheme::Https, Mode::Intercept);
     conn.describe(&mut entry.record);
     ready(proxy)?;
@@ -231,66 +231,16 @@ async fn connect(
     }
 }
 
-/// The authority of a CONNECT is its target, and nothing in its headers may say otherwise (RFC 9110 §9.3.6).
-fn connect_target(request: &Request<Incoming>) -> Result<Target, Fault> {
-    let malformed = |why: String| Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", why);
-    if request.extensions().get::<hyper::ext::Protocol>().is_some() {
-        return Err(malformed(
-            "open a tunnel first: extended CONNECT goes to a host, not to the proxy".into(),
-        ));
-    }
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let text = authority.ok_or_else(|| malformed("CONNECT names no host".into()))?;
-    let target = Target::parse(text, None).map_err(|e| malformed(format!("CONNECT to {text}: {e}")))?;
-    for host in request.headers().get_all(http::header::HOST) {
-        let named = host
-            .to_str()
-            .ok()
-            .and_then(|host| Target::parse(host, Some(target.port)).ok());
-        if named.as_ref() != Some(&target) {
-            let told = format!("CONNECT is for {target}, but its Host header names another");
-            return Err(Fault::refused(
-                StatusCode::MISDIRECTED_REQUEST,
-                "misdirected_request",
-                told,
-            ));
-        }
-    }
-    if request.headers().contains_key(http::header::TRANSFER_ENCODING)
-        || request
-            .headers()
-            .get(http::header::CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
-    {
-        return Err(malformed("a CONNECT has no body".into()));
-    }
-    Ok(target)
-}
-
 /// Plain HTTP in absolute-form (RFC 9112 §3.2.2). Each request is a connection to its own target.
 async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
     let mut entry = Entry::begin(proxy);
     entry.record.method = Some(request.method().as_str().into());
-    let target = match absolute_target(&request) {
+    let target = match front::absolute(&request) {
         Ok(target) => target,
-        Err(fault) => return refuse(proxy, fault, entry, Understands::by(&request)),
+        Err(error) => return refuse(proxy, error.into(), entry, Understands::by(&request)),
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await
-}
-
-fn absolute_target(request: &Request<Incoming>) -> Result<Target, Fault> {
-    let refused = |why: &str| Fault::refused(StatusCode::BAD_REQUEST, "malformed_request", why);
-    match (request.uri().scheme_str(), request.uri().authority()) {
-        (Some("http"), Some(authority)) => {
-            Target::parse(authority.as_str(), Some(80)).map_err(|e| refused(&e.to_string()))
-        }
-        (Some("https"), Some(_)) => Err(refused("https goes through CONNECT, not as a request to the proxy")),
-        (Some(_), _) => Err(refused("this proxy forwards http and https only")),
-        (None, _) => Err(refused(
-            "this is a proxy: set HTTPS_PROXY and HTTP_PROXY to its address",
-        )),
-    }
 }
 
 /// Refuses everything while records cannot be written, where the operator wants it so.

@@ -5,7 +5,7 @@ use super::counted::TooLarge;
 use crate::base::ask::Malformed;
 use crate::base::body::Body;
 use crate::policy::Denied;
-use crate::{audit::Outcome, identity, inject, net, scrub};
+use crate::{audit::Outcome, front, identity, inject, net, scrub};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -144,6 +144,20 @@ impl From<Malformed> for Fault {
                 Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
             }
             Malformed::Refused(_) => Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_refused", message),
+        }
+    }
+}
+
+impl From<front::Error> for Fault {
+    fn from(error: front::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            front::Error::Misdirected(_) => {
+                Self::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message)
+            }
+            front::Error::Malformed(_) | front::Error::Host(_) => {
+                Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
+            }
         }
     }
 }
