@@ -218,7 +218,15 @@ impl Policy {
                     rule: Arc::clone(&rule.name),
                 });
             };
-            if allow.iter().any(|a| a.matches(ask.method.as_str(), path)) {
+            let method = ask.method.as_str();
+            if matches!(rule.action, Action::Deny { .. }) {
+                if allow.iter().any(|a| a.forbids(method, path)) {
+                    return Ok((id, ready));
+                }
+                // It says what is forbidden, not what is allowed.
+                continue;
+            }
+            if allow.iter().any(|a| a.matches(method, path)) {
                 return Ok((id, ready));
             }
             nearest = nearest.or(Some(rule));

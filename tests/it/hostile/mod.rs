@@ -4,8 +4,10 @@
 mod careless;
 mod crossing;
 mod frames;
+mod hops;
 mod malformed;
 mod matrix;
+mod paths;
 mod smuggled;
 mod witness;
 
