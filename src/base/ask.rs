@@ -42,6 +42,9 @@ pub struct Ask {
     pub scheme: Scheme,
     /// As sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: Method,
+    /// Methods that a header asks the server to take instead, as several frameworks do: a rule about methods that
+    /// such a header could talk round would be none.
+    pub overrides: Vec<Method>,
     /// The path decoded once, without a query. `None` where its meaning differs between readers
     /// (`..` behind an encoded slash, say), which no rule with paths may match.
     pub path: Option<String>,
@@ -86,6 +89,7 @@ impl Ask {
             target: target.clone(),
             scheme,
             method: parts.method.clone(),
+            overrides: overrides(&parts.headers),
             path: normal_path(parts.uri.path()),
         })
     }
@@ -139,6 +143,19 @@ fn one_form(parts: &Parts) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+fn overrides(headers: &HeaderMap) -> Vec<Method> {
+    let values = OVERRIDES.into_iter().flat_map(|name| headers.get_all(name));
+    values
+        .filter_map(|value| Method::from_bytes(value.as_bytes().to_ascii_uppercase().trim_ascii()).ok())
+        .collect()
+}
+
+const OVERRIDES: [header::HeaderName; 3] = [
+    header::HeaderName::from_static("x-http-method-override"),
+    header::HeaderName::from_static("x-http-method"),
+    header::HeaderName::from_static("x-method-override"),
+];
 
 /// Holds the `Host` header and the request target's authority, whichever are there, to `target`.
 fn agree(target: &Target, scheme: Scheme, parts: &Parts) -> Result<(), Malformed> {

@@ -8,6 +8,7 @@ mod hops;
 mod malformed;
 mod matrix;
 mod paths;
+mod placeholders;
 mod smuggled;
 mod witness;
 

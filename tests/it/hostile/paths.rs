@@ -220,3 +220,32 @@ async fn what_is_allowed_goes_out_byte_for_byte() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_header_talks_a_rule_about_methods_round() {
+    let rule = "host: api.test, allow: [\"GET /repos/**\", \"POST /repos/**\"], inject: [{ bearer: api_key }]";
+    let (api, proxy) = before(&[rule]).await;
+    for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "x-method-override"] {
+        for (method, code) in [
+            ("DELETE", 403),
+            ("delete", 403),
+            ("PATCH", 403),
+            ("GET", 200),
+            ("POST", 200),
+        ] {
+            let mut raw: Raw<_> = proxy.agent.raw("api.test").await;
+            raw.say(format!(
+                "POST /repos/a HTTP/1.1\r\nHost: api.test\r\n{name}: {method}\r\n\r\n"
+            ))
+            .await;
+            assert_eq!(status(&raw.head().await), code, "{name}: {method}");
+        }
+    }
+    for method in ["get", "Get", "gET", "DELETE", "GET2", "PROPFIND"] {
+        let mut raw: Raw<_> = proxy.agent.raw("api.test").await;
+        raw.say(format!("{method} /repos/a HTTP/1.1\r\nHost: api.test\r\n\r\n"))
+            .await;
+        assert_eq!(status(&raw.head().await), 403, "{method}");
+    }
+    assert!(api.requests().iter().all(|one| one.method == "POST"));
+}
