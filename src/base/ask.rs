@@ -42,6 +42,9 @@ pub struct Ask {
     pub scheme: Scheme,
     /// As sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: Method,
+    /// Methods that a header asks the server to take instead, as several frameworks do: a rule about methods that
+    /// such a header could talk round would be none.
+    pub overrides: Vec<Method>,
     /// The path decoded once, without a query. `None` where its meaning differs between readers
     /// (`..` behind an encoded slash, say), which no rule with paths may match.
     pub path: Option<String>,
@@ -86,6 +89,7 @@ impl Ask {
             target: target.clone(),
             scheme,
             method: parts.method.clone(),
+            overrides: overrides(&parts.headers),
             path: normal_path(parts.uri.path()),
         })
     }
@@ -139,6 +143,19 @@ fn one_form(parts: &Parts) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+fn overrides(headers: &HeaderMap) -> Vec<Method> {
+    let values = OVERRIDES.into_iter().flat_map(|name| headers.get_all(name));
+    values
+        .filter_map(|value| Method::from_bytes(value.as_bytes().to_ascii_uppercase().trim_ascii()).ok())
+        .collect()
+}
+
+const OVERRIDES: [header::HeaderName; 3] = [
+    header::HeaderName::from_static("x-http-method-override"),
+    header::HeaderName::from_static("x-http-method"),
+    header::HeaderName::from_static("x-method-override"),
+];
 
 /// Holds the `Host` header and the request target's authority, whichever are there, to `target`.
 fn agree(target: &Target, scheme: Scheme, parts: &Parts) -> Result<(), Malformed> {
@@ -211,8 +228,7 @@ pub fn normal_path(path: &str) -> Option<String> {
             return None;
         }
         let decoded = decode_segment(segment)?;
-        let bare = decoded.split(';').next().unwrap_or_default();
-        if matches!(bare, "." | "..") || dotted(&decoded) {
+        if dotted(&decoded) {
             return None;
         }
         normal.push('/');
@@ -221,9 +237,26 @@ pub fn normal_path(path: &str) -> Option<String> {
     Some(normal)
 }
 
-/// Whether a segment that keeps encoded slashes would hold a dot segment once they are decoded.
+/// Whether some server would find a dot segment in this one, or nothing: once encoded slashes are decoded, parameters dropped,
+/// spaces cut off, or letters that look like a slash or a dot taken for one.
 fn dotted(segment: &str) -> bool {
-    segment.contains('%') && segment.split("%2F").any(|piece| matches!(piece, "" | "." | ".."))
+    let is_dots = |piece: &str| {
+        let bare = piece.split(';').next().unwrap_or_default();
+        matches!(bare.trim(), "" | "." | "..") && !piece.is_empty()
+    };
+    if is_dots(segment) || segment.contains("%2F") && segment.split("%2F").any(|p| p.is_empty() || is_dots(p)) {
+        return true;
+    }
+    if segment.is_ascii() {
+        return false;
+    }
+    let plain = |c| match c {
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}' | '\u{29f9}' | '\u{2216}' | '\u{ff3c}' => '/',
+        '\u{2024}' | '\u{ff0e}' | '\u{fe52}' => '.',
+        other => other,
+    };
+    let plain: String = segment.replace('\u{2025}', "..").chars().map(plain).collect();
+    plain.split('/').any(is_dots)
 }
 
 /// Decodes one segment once; slashes stay `%2F`.
@@ -279,6 +312,11 @@ mod tests {
             ("/a%2f..%2fb", None),
             ("/a%2f%2e%2e%2fb", None),
             ("/a/..;/b", None),
+            ("/;/b", None),
+            ("/a/..%20/b", None),
+            ("/a/..%ef%bc%8fb", None),
+            ("/a/%ef%bc%8e%ef%bc%8e/b", None),
+            ("/a%ef%bc%8fb", Some("/a\u{ff0f}b")),
             ("/a%00b", None),
             ("/a\0b", None),
             ("/a%252e", None),

@@ -267,6 +267,8 @@ fn literal_suffix(glob: &str) -> &str {
 pub struct Allow {
     method: Option<String>,
     path: PathGlob,
+    /// The same in lower case, for rules that deny.
+    folded: PathGlob,
     text: String,
 }
 
@@ -297,6 +299,7 @@ impl Allow {
         Ok(Self {
             method,
             path: PathGlob::parse(path)?,
+            folded: PathGlob::parse(&path.to_ascii_lowercase())?,
             text: text.to_owned(),
         })
     }
@@ -304,6 +307,27 @@ impl Allow {
     /// Whether it allows this method on this normalised path (no query).
     pub fn matches(&self, method: &str, path: &str) -> bool {
         self.method.as_deref().is_none_or(|m| m == method) && self.path.matches(path)
+    }
+
+    /// Whether it forbids this method on this normalised path, where it stands in a rule that denies.
+    ///
+    /// Servers differ: some compare paths without case, drop `;` parameters, take an encoded slash for a slash or a
+    /// last slash for none. What any of them could take for a forbidden path is one.
+    pub fn forbids(&self, method: &str, path: &str) -> bool {
+        let broad = || {
+            let lower = path.to_ascii_lowercase().replace("%2f", "/");
+            // A `?` or `#` in a decoded path was encoded; read once more, the path ends there.
+            let lower = lower.split(['?', '#']).next().unwrap_or_default();
+            let segments = lower.split('/').map(|s| s.split(';').next().unwrap_or(s).trim());
+            segments.collect::<Vec<_>>().join("/")
+        };
+        let is_method = |m: &str| m.eq_ignore_ascii_case(method);
+        self.method.as_deref().is_none_or(is_method)
+            && (self.path.matches(path) || {
+                let broad = broad();
+                let short = broad.strip_suffix('/').filter(|rest| !rest.is_empty());
+                self.folded.matches(&broad) || short.is_some_and(|short| self.folded.matches(short))
+            })
     }
 
     /// As it was written.

@@ -196,6 +196,7 @@ fn read_ask(method: &str, url: &str) -> Result<Ask> {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     let target = Target::parse(authority, Some(scheme.default_port())).map_err(|e| usage(format!("`{url}`: {e}")))?;
     Ok(Ask {
+        overrides: Vec::new(),
         target,
         scheme,
         method,

@@ -12,6 +12,7 @@ use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Armed {
     pub needles: Vec<Arc<Needles>>,
     /// Stand-ins to swap in the text messages of a WebSocket.
     pub websocket: Vec<Message>,
+    /// A body that was collected, as it will be sent.
+    body: Option<Bytes>,
 }
 
 /// A stand-in to swap in text messages.
@@ -91,6 +94,12 @@ impl Injector {
             return Err(Error::Misplaced {
                 name: self.stand_ins.name(id),
                 place,
+            });
+        }
+        if let Some(id) = armed.body.take().and_then(|body| self.stand_ins.find(&body)) {
+            return Err(Error::Misplaced {
+                name: self.stand_ins.name(id),
+                place: "the request body".to_owned(),
             });
         }
         Ok(armed)
@@ -236,6 +245,7 @@ impl Injector {
             self.held(id, armed).await?;
         }
         let bytes = swapped.map_or(bytes, Into::into);
+        armed.body = Some(bytes.clone());
         let headers = permitted.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         // The body is here: there is nothing left to be continued.

@@ -218,7 +218,15 @@ impl Policy {
                     rule: Arc::clone(&rule.name),
                 });
             };
-            if allow.iter().any(|a| a.matches(ask.method.as_str(), path)) {
+            let mut methods = std::iter::once(&ask.method).chain(&ask.overrides);
+            if matches!(rule.action, Action::Deny { .. }) {
+                if methods.any(|m| allow.iter().any(|a| a.forbids(m.as_str(), path))) {
+                    return Ok((id, ready));
+                }
+                // It says what is forbidden, not what is allowed.
+                continue;
+            }
+            if methods.all(|m| allow.iter().any(|a| a.matches(m.as_str(), path))) {
                 return Ok((id, ready));
             }
             nearest = nearest.or(Some(rule));
@@ -226,7 +234,7 @@ impl Policy {
         Err(match nearest {
             Some(rule) => Denied::Request {
                 rule: Arc::clone(&rule.name),
-                method: ask.method.to_string(),
+                method: ask.overrides.first().unwrap_or(&ask.method).to_string(),
                 target: ask.target.clone(),
                 allowed: rule.allow.iter().flatten().map(|a| a.text().to_owned()).collect(),
             },

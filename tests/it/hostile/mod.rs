@@ -4,8 +4,11 @@
 mod careless;
 mod crossing;
 mod frames;
+mod hops;
 mod malformed;
 mod matrix;
+mod paths;
+mod placeholders;
 mod smuggled;
 mod witness;
 
