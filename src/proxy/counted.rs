@@ -3,7 +3,7 @@
 use super::hygiene;
 use crate::base::body::{Body, BoxError};
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,42 +94,5 @@ impl http_body::Body for Capped {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A request body without trailers, for requests with a credential: a server may merge trailers
-/// into the head (RFC 9110 §6.5.1), where one could stand beside what was injected.
-#[derive(Debug)]
-pub struct Untrailed(Body);
-
-impl Untrailed {
-    /// Lets the content of `body` pass, and nothing after it.
-    pub fn wrap(body: Body) -> Body {
-        if body.is_end_stream() {
-            body
-        } else {
-            Body::wrap(Self(body))
-        }
-    }
-}
-
-impl http_body::Body for Untrailed {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.get_mut().0).poll_frame(cx);
-        match polled {
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            polled => polled,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
     }
 }

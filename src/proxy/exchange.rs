@@ -1,7 +1,7 @@
 //! One request, from its head to its record: judged, armed, sent, scrubbed.
 
 use super::connection::Conn;
-use super::counted::{Capped, Counted, Untrailed};
+use super::counted::{Capped, Counted};
 use super::entry::{Understands, protocol, ready, refuse};
 use super::fault::Fault;
 use super::halfclose::Whole;
@@ -81,9 +81,6 @@ impl Proxy {
         cap_request(&mut permitted, &limits)?;
         let armed = live.injector.arm(&mut permitted).await?;
         entry.record.credentials.clone_from(&armed.credentials);
-        if !armed.credentials.is_empty() {
-            permitted.map_body(Untrailed::wrap);
-        }
         // A reply can only be searched in codings that are known here.
         let asked = if armed.needles.is_empty() {
             Asked::default()
