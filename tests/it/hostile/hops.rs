@@ -14,7 +14,7 @@ const TOKEN: &str = "agent-token-1b2c3d4e5f";
 async fn before(inject: &str) -> (Witness, Proxy) {
     let root = Root::new();
     let api = Witness::start(&root, "api.test").await;
-    let plain = Witness::plain("plain.test").await;
+    let plain = Witness::plain().await;
     let proxy = Rig::new(&root)
         .reach_as("api.test", api.address)
         .reach_as("plain.test", plain.address)
@@ -164,7 +164,7 @@ async fn every_copy_of_an_injected_query_parameter_is_gone() {
 async fn what_the_agent_is_known_by_goes_no_further() {
     let root = Root::new();
     let api = Witness::start(&root, "api.test").await;
-    let plain = Witness::plain("plain.test").await;
+    let plain = Witness::plain().await;
     let mut proxy = Rig::new(&root)
         .reach_as("api.test", api.address)
         .reach_as("plain.test", plain.address)
@@ -217,7 +217,7 @@ async fn what_the_agent_is_known_by_goes_no_further() {
 async fn an_unknown_agent_is_refused_on_every_way_in_and_on_every_request() {
     let root = Root::new();
     let api = Witness::start(&root, "api.test").await;
-    let plain = Witness::plain("plain.test").await;
+    let plain = Witness::plain().await;
     let proxy = Rig::new(&root)
         .reach_as("api.test", api.address)
         .reach_as("plain.test", plain.address)

@@ -219,7 +219,7 @@ const TABLE: &[(&str, Want)] = &[
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n3;a\rb\r\nabc\r\n0\r\n\r\n", Refused),
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n3;a\0b\r\nabc\r\n0\r\n\r\n", Whole("abc")),
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n3\rabc\r\n0\r\n\r\n", Refused),
-    ("POST /m HTTP/1.1\r\n{h}{t}\r\n\0003\r\nabc\r\n0\r\n\r\n", Refused),
+    ("POST /m HTTP/1.1\r\n{h}{t}\r\n\x00003\r\nabc\r\n0\r\n\r\n", Refused),
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n3_0\r\nabc\r\n0\r\n\r\n", Refused),
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n0x3\r\nabc\r\n0\r\n\r\n", Refused),
     ("POST /m HTTP/1.1\r\n{h}{t}\r\n+3\r\nabc\r\n0\r\n\r\n", Refused),

@@ -146,7 +146,7 @@ fn as_some_server_reads(path: &str) -> String {
             .decode_utf8_lossy()
             .into_owned();
     }
-    let text = text.replace('\\', "/").replace('\u{ff0f}', "/");
+    let text = text.replace(['\\', '\u{ff0f}'], "/");
     let mut segments: Vec<&str> = Vec::new();
     for segment in text
         .split('/')

@@ -23,7 +23,7 @@ async fn before(places: &str) -> Before {
     let root = Root::new();
     let api = Witness::start(&root, "api.test").await;
     let other = Witness::start(&root, "other.test").await;
-    let plain = Witness::plain("plain.test").await;
+    let plain = Witness::plain().await;
     let proxy = Rig::new(&root)
         .reach_as("api.test", api.address)
         .reach_as("other.test", other.address)

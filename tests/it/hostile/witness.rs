@@ -43,7 +43,6 @@ pub type Answer = Arc<dyn Fn(&Request) -> Vec<u8> + Send + Sync>;
 /// A running witness.
 #[derive(Clone)]
 pub struct Witness {
-    pub name: String,
     pub address: SocketAddr,
     log: Arc<Mutex<Log>>,
 }
@@ -60,15 +59,14 @@ impl Witness {
     /// Answers over TLS with the bytes that `answer` makes; what ends in nothing closes the connection.
     pub async fn saying(root: &Root, name: &str, answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let tls = TlsAcceptor::from(root.server(&[name], Validity::Now, &["http/1.1"]));
-        let (witness, listener) = Self::bind(name).await;
+        let (witness, listener) = Self::bind().await;
         let (accepting, answer): (_, Answer) = (witness.clone(), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (tls, answer, witness) = (tls.clone(), answer.clone(), accepting.clone());
                 tokio::spawn(async move {
-                    if let Ok(io) = tls.accept(tcp).await {
-                        witness.serve(io, answer).await;
-                    }
+                    let Ok(io) = tls.accept(tcp).await else { return };
+                    witness.serve(io, answer).await;
                 });
             }
         });
@@ -76,8 +74,8 @@ impl Witness {
     }
 
     /// Answers every request with two bytes, in the clear.
-    pub async fn plain(name: &str) -> Self {
-        let (witness, listener) = Self::bind(name).await;
+    pub async fn plain() -> Self {
+        let (witness, listener) = Self::bind().await;
         let answer: Answer = Arc::new(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
         let accepting = witness.clone();
         tokio::spawn(async move {
@@ -88,10 +86,9 @@ impl Witness {
         witness
     }
 
-    async fn bind(name: &str) -> (Self, TcpListener) {
+    async fn bind() -> (Self, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let witness = Self {
-            name: name.to_owned(),
             address: listener.local_addr().unwrap(),
             log: Arc::default(),
         };
@@ -135,13 +132,6 @@ impl Witness {
     /// Every complete request so far.
     pub fn requests(&self) -> Vec<Request> {
         self.log.lock().unwrap().requests.clone()
-    }
-
-    /// The one request there was.
-    pub fn only(&self) -> Request {
-        let mut all = self.requests();
-        assert_eq!(all.len(), 1, "one request was expected at {}: {all:#?}", self.name);
-        all.remove(0)
     }
 
     /// What could not be read as requests.
