@@ -9,6 +9,7 @@ mod git;
 mod go;
 mod grpc;
 mod java;
+mod nginx;
 mod node;
 mod npm;
 mod openssl;
