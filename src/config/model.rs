@@ -238,6 +238,16 @@ pub enum Inject {
     },
 }
 
+impl Inject {
+    /// The secrets it gives.
+    pub fn secrets(&self) -> Vec<SecretId> {
+        match self {
+            Self::Bearer(id) | Self::Basic { password: id, .. } | Self::Placeholder { secret: id, .. } => vec![*id],
+            Self::Header { value, .. } | Self::Query { value, .. } => value.secrets().collect(),
+        }
+    }
+}
+
 /// Where a placeholder may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {

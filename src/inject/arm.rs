@@ -30,6 +30,8 @@ pub struct Injector {
 struct Prepared {
     version: u64,
     needles: Arc<Needles>,
+    /// Those of the value before, which may be good for a while yet, and which the upstream may well remember.
+    before: Option<Arc<Needles>>,
 }
 
 /// What was done to an ask.
@@ -86,6 +88,7 @@ impl Injector {
         }
         let names = inject.iter().filter_map(injected).cloned().collect();
         permitted.map_body(|body| trailers::without(body, names));
+        self.watch(&permitted.watched(), &mut armed);
         // What is left of stand-ins now is where none is swapped.
         if let Some((id, place)) = self
             .stand_ins
@@ -260,9 +263,21 @@ impl Injector {
         let name = self.stand_ins.name(id);
         if !armed.credentials.contains(&name) {
             armed.credentials.push(name);
-            armed.needles.push(self.needles(id, &held));
+            self.prepared(id, &held).add_to(armed);
         }
         Ok(held)
+    }
+
+    /// Notes what else the host may have been given, by this rule or another: it may come back in any reply.
+    fn watch(&self, watched: &[SecretId], armed: &mut Armed) {
+        for id in watched {
+            if armed.credentials.contains(&self.stand_ins.name(*id)) {
+                continue;
+            }
+            if let Some(held) = self.store.known(*id) {
+                self.prepared(*id, &held).add_to(armed);
+            }
+        }
     }
 
     async fn fetch(&self, id: SecretId) -> Result<Arc<Held>, Error> {
@@ -277,10 +292,11 @@ impl Injector {
     }
 
     /// What to search replies for, prepared once for each version of a value.
-    fn needles(&self, id: SecretId, held: &Held) -> Arc<Needles> {
+    fn prepared(&self, id: SecretId, held: &Held) -> Arc<Prepared> {
         let slot = self.needles.get(id.index());
-        if let Some(prepared) = slot.and_then(|s| s.load_full()).filter(|p| p.version == held.version) {
-            return Arc::clone(&prepared.needles);
+        let last = slot.and_then(|s| s.load_full());
+        if let Some(prepared) = last.as_ref().filter(|p| p.version == held.version) {
+            return Arc::clone(prepared);
         }
         let stand_in = self.stand_ins.of(id).map(|s| &**s);
         let needles = Arc::new(Needles::new([(&held.secret, stand_in)]));
@@ -288,13 +304,22 @@ impl Injector {
             let name = self.stand_ins.name(id);
             tracing::warn!("credential `{name}` is too short to be looked for in replies: an echo of it would pass");
         }
+        let prepared = Arc::new(Prepared {
+            version: held.version,
+            needles,
+            before: last.map(|last| Arc::clone(&last.needles)),
+        });
         if let Some(slot) = slot {
-            slot.store(Some(Arc::new(Prepared {
-                version: held.version,
-                needles: Arc::clone(&needles),
-            })));
+            slot.store(Some(Arc::clone(&prepared)));
         }
-        needles
+        prepared
+    }
+}
+
+impl Prepared {
+    fn add_to(&self, armed: &mut Armed) {
+        armed.needles.push(Arc::clone(&self.needles));
+        armed.needles.extend(self.before.clone());
     }
 }
 

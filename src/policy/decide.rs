@@ -6,7 +6,7 @@ use crate::base::ask::Ask;
 use crate::base::body::Body;
 use crate::base::glob::HostMap;
 use crate::base::host::Target;
-use crate::base::ids::{AgentId, RuleId};
+use crate::base::ids::{AgentId, RuleId, SecretId};
 use crate::config::Config;
 use crate::config::model::{Action, Inject, Rule};
 use http::Request;
@@ -25,6 +25,8 @@ pub struct Policy {
 struct Ready {
     rule: Arc<Rule>,
     inject: Arc<[Inject]>,
+    /// What it may give.
+    secrets: Arc<[SecretId]>,
     limiter: Option<Limiter>,
 }
 
@@ -137,7 +139,7 @@ impl Policy {
     /// When no rule lets this agent reach the target.
     pub fn reach(&self, agent: AgentId, target: &Target) -> Result<Reach, Denied> {
         let mut known = false;
-        for (_, ready) in self.candidates(target) {
+        for (_, ready) in self.rules_of(&self.hosts.lookup(target)) {
             known = true;
             let rule = &ready.rule;
             if !rule.speaks_to(agent) {
@@ -164,7 +166,8 @@ impl Policy {
     /// # Errors
     /// When no rule allows it, or one denies it, or it goes over a rule's limits.
     pub fn permit(&self, agent: AgentId, ask: &Ask, request: Request<Body>) -> Result<Permitted, Denied> {
-        let (id, ready) = self.judge(agent, ask)?;
+        let known = self.hosts.lookup(&ask.target);
+        let (id, ready) = self.judge(agent, ask, &known)?;
         let (inject, plaintext) = match &ready.rule.action {
             Action::Intercept { plaintext, .. } => (Arc::clone(&ready.inject), *plaintext),
             Action::Deny { reason } => return Err(ready.denies(&ask.target, reason.as_ref())),
@@ -185,6 +188,7 @@ impl Policy {
             rule,
             inject,
             plaintext,
+            watched: self.watched(&known),
             held,
         })
     }
@@ -195,15 +199,13 @@ impl Policy {
     /// # Errors
     /// When no rule matches.
     pub fn explain(&self, agent: AgentId, ask: &Ask) -> Result<(RuleId, &Rule), Denied> {
-        let (id, ready) = self.judge(agent, ask)?;
+        let (id, ready) = self.judge(agent, ask, &self.hosts.lookup(&ask.target))?;
         Ok((id, &ready.rule))
     }
 
-    fn judge(&self, agent: AgentId, ask: &Ask) -> Result<(RuleId, &Ready), Denied> {
-        let mut known = false;
+    fn judge(&self, agent: AgentId, ask: &Ask, known: &[u32]) -> Result<(RuleId, &Ready), Denied> {
         let mut nearest: Option<&Rule> = None;
-        for (id, ready) in self.candidates(&ask.target) {
-            known = true;
+        for (id, ready) in self.rules_of(known) {
             let rule = &*ready.rule;
             if !rule.speaks_to(agent) {
                 continue;
@@ -238,24 +240,46 @@ impl Policy {
                 target: ask.target.clone(),
                 allowed: rule.allow.iter().flatten().map(|a| a.text().to_owned()).collect(),
             },
-            None => unmatched(known, &ask.target),
+            None => unmatched(!known.is_empty(), &ask.target),
         })
     }
 
-    fn candidates(&self, target: &Target) -> impl Iterator<Item = (RuleId, &Ready)> {
-        let ids = self.hosts.lookup(target).into_iter();
-        ids.filter_map(|at| self.rules.get(at as usize).map(|ready| (RuleId(at), ready)))
+    /// What any rule for this host may give it, whoever asks.
+    fn watched(&self, known: &[u32]) -> Arc<[SecretId]> {
+        let rules = self.rules_of(known).map(|(_, ready)| &ready.secrets);
+        let mut giving = rules.filter(|secrets| !secrets.is_empty());
+        let Some(first) = giving.next() else {
+            return Arc::default();
+        };
+        let mut all: Option<Vec<SecretId>> = None;
+        for more in giving.filter(|more| *more != first) {
+            all.get_or_insert_with(|| first.to_vec()).extend_from_slice(more);
+        }
+        let Some(mut all) = all else { return Arc::clone(first) };
+        all.sort_unstable();
+        all.dedup();
+        all.into()
+    }
+
+    /// The rules of a host, as [`HostMap::lookup`] has them.
+    fn rules_of(&self, known: &[u32]) -> impl Iterator<Item = (RuleId, &Ready)> {
+        let rules = known.iter();
+        rules.filter_map(|at| self.rules.get(*at as usize).map(|ready| (RuleId(*at), ready)))
     }
 }
 
 impl Ready {
     fn new(rule: &Rule, agents: usize) -> Self {
-        let inject = match &rule.action {
+        let inject: Arc<[Inject]> = match &rule.action {
             Action::Intercept { inject, .. } => inject.as_slice().into(),
             Action::Deny { .. } | Action::Tunnel => Arc::default(),
         };
+        let mut secrets: Vec<SecretId> = inject.iter().flat_map(Inject::secrets).collect();
+        secrets.sort_unstable();
+        secrets.dedup();
         Self {
             rule: Arc::new(rule.clone()),
+            secrets: secrets.into(),
             inject,
             limiter: Limiter::new(&rule.limits, agents),
         }

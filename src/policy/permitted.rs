@@ -5,7 +5,7 @@ use super::limit::Held;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
-use crate::base::ids::RuleId;
+use crate::base::ids::{RuleId, SecretId};
 use crate::config::model::{Inject, Rule};
 use http::{HeaderMap, Method, Request, Uri};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub struct Permitted {
     pub(super) rule: Arc<Rule>,
     pub(super) inject: Arc<[Inject]>,
     pub(super) plaintext: bool,
+    pub(super) watched: Arc<[SecretId]>,
     pub(super) held: Held,
 }
 
@@ -48,6 +49,11 @@ impl Permitted {
     /// The credentials that rule gives.
     pub fn inject(&self) -> Arc<[Inject]> {
         Arc::clone(&self.inject)
+    }
+
+    /// The secrets that any rule may give this host, which therefore may come back from it.
+    pub fn watched(&self) -> Arc<[SecretId]> {
+        Arc::clone(&self.watched)
     }
 
     /// Whether that rule lets a credential go over plain HTTP.

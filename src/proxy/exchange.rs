@@ -87,7 +87,9 @@ impl Proxy {
         } else {
             scrub::ask(permitted.headers_mut())
         };
-        let answer = self.forward(&live, permitted, &limits, entry).await?;
+        // Whatever an upstream says of itself, in a certificate too, may be what it was given.
+        let forwarded = self.forward(&live, permitted, &limits, entry).await;
+        let answer = forwarded.map_err(|fault| fault.masked(&armed.needles))?;
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;

@@ -5,7 +5,8 @@ use super::counted::TooLarge;
 use crate::base::ask::Malformed;
 use crate::base::body::Body;
 use crate::policy::Denied;
-use crate::{audit::Outcome, front, identity, inject, net, scrub};
+use crate::scrub::{self, Needles};
+use crate::{audit::Outcome, front, identity, inject, net};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -60,6 +61,18 @@ impl Fault {
             cause: Some(cause.to_string()),
             ..fault
         }
+    }
+
+    /// The same, with what must not be told taken out of the cause.
+    pub fn masked(mut self, needles: &[Arc<Needles>]) -> Self {
+        if let Some(cause) = self.cause.take() {
+            let mut bytes = cause.into_bytes();
+            for needles in needles {
+                needles.mask(&mut bytes);
+            }
+            self.cause = Some(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        self
     }
 
     fn hint(self, hint: &'static str) -> Self {

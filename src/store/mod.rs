@@ -203,6 +203,12 @@ impl Store {
         found.held()
     }
 
+    /// The last value that was had, good or not any more; nothing is fetched for it.
+    pub fn known(&self, id: SecretId) -> Option<Arc<Held>> {
+        let current = self.inner.slots.get(id.index())?.current.load();
+        current.as_ref().map(|current| Arc::clone(&current.held))
+    }
+
     /// The value of now, fetched if it must be.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 
 mod careless;
 mod crossing;
+mod echo;
 mod frames;
 mod hops;
 mod malformed;

@@ -134,31 +134,34 @@ async fn no_trailer_overrides_what_the_head_says() {
         let root = Root::new();
         let origin = Origin::speaking(&root, "api.test", speaks).await;
         let rig = Rig::new(&root).reach(&origin).secret("API_KEY", KEY);
-        let rule = "host: api.test, inject: [{ header: x-api-key, value: \"${api_key}\" }]";
-        let proxy = rig.rule(rule).serve().await;
-        let mut raw = proxy.agent.raw("api.test").await;
+        let rule = "host: api.test, allow: [\"POST /t\"], inject: [{ header: x-api-key, value: \"${api_key}\" }]";
+        let proxy = rig.rule(rule).rule("host: api.test").serve().await;
         let names = "X-Api-Key, X_Api_Key, Authorization, Content-Length, Transfer-Encoding, Host, Content-Type, \
             Content-Encoding, Connection, Proxy-Authorization, Trailer, TE, Upgrade, Cookie, X-Sum";
         let trailers: String = names.split(", ").map(|name| format!("{name}: 7\r\n")).collect();
-        raw.say(format!(
-            "POST /t HTTP/1.1\r\nHost: api.test\r\nTE: trailers\r\nTrailer: {names}\r\nTransfer-Encoding: chunked\r\n\r\n\
-             3\r\nabc\r\n0\r\n{trailers}\r\n"
-        ))
-        .await;
-        assert_eq!(answer(&mut raw).await, 200);
-        let seen = origin.only();
-        assert_eq!(
-            (seen.all("x-api-key"), seen.authority.as_str()),
-            (vec![KEY.to_owned()], "api.test")
-        );
-        let trailers = seen.trailers.unwrap_or_default();
-        let left: Vec<_> = trailers.keys().map(ToString::to_string).collect();
-        assert_eq!(
-            left,
-            ["x-sum"],
-            "over {}",
-            if seen.http2 { "HTTP/2" } else { "HTTP/1.1" }
-        );
+        for (path, given, left) in [
+            ("/t", vec![KEY.to_owned()], &[][..]),
+            ("/free", vec![], &["x-api-key", "x-sum", "x_api_key"]),
+        ] {
+            let mut raw = proxy.agent.raw("api.test").await;
+            raw.say(format!(
+                "POST {path} HTTP/1.1\r\nHost: api.test\r\nTE: trailers\r\nTrailer: {names}\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{trailers}\r\n"
+            ))
+            .await;
+            assert_eq!(answer(&mut raw).await, 200);
+            let seen = origin.seen().pop().unwrap();
+            assert_eq!((seen.all("x-api-key"), seen.authority.as_str()), (given, "api.test"));
+            let trailers = seen.trailers.unwrap_or_default();
+            let mut names: Vec<_> = trailers.keys().map(ToString::to_string).collect();
+            names.sort();
+            assert_eq!(
+                names,
+                left,
+                "{path} over {}",
+                if seen.http2 { "HTTP/2" } else { "HTTP/1.1" }
+            );
+        }
     }
 }
 
