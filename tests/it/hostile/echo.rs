@@ -231,30 +231,27 @@ fn brotli(text: &[u8]) -> Vec<u8> {
     [&bits.to_le_bytes()[..3], text, &[3]].concat()
 }
 
+const CODINGS: [&str; 8] = ["gzip", "deflate", "zstd", "br", "gzip, gzip", "compress", "unknown", ""];
+
 #[tokio::test]
 async fn no_coding_hides_the_credential() {
     let text: String = spellings().iter().map(|one| format!("<{one}>")).collect();
-    for coding in ["gzip", "deflate", "zstd", "br", "gzip, gzip", "compress", "unknown", ""] {
-        for (asks, ends) in [("gzip, deflate, br, zstd, *", true), ("identity", false), ("", false)] {
-            let body = coded(coding, text.as_bytes());
-            let (_, proxy) = saying(
-                move |_| {
-                    let length = body.len();
-                    let named = format!("Content-Encoding: {coding}\r\n");
-                    let head = format!("HTTP/1.1 200 OK\r\n{named}Content-Length: {length}\r\n\r\n");
-                    [head.as_bytes(), &body].concat()
-                },
-                BEARER,
-            )
-            .await;
-            let asked = if asks.is_empty() {
-                String::new()
-            } else {
-                format!("Accept-Encoding: {asks}\r\n")
-            };
+    let answer = move |request: &Request| {
+        let coding = CODINGS[request.target[1..].parse::<usize>().unwrap()];
+        let body = coded(coding, text.as_bytes());
+        let named = format!("Content-Encoding: {coding}\r\nContent-Length: {}\r\n", body.len());
+        [format!("HTTP/1.1 200 OK\r\n{named}\r\n").as_bytes(), &body].concat()
+    };
+    let (_, proxy) = saying(answer, BEARER).await;
+    for (at, coding) in CODINGS.iter().enumerate() {
+        for asked in [
+            "Accept-Encoding: gzip, deflate, br, zstd, *\r\n",
+            "Accept-Encoding: identity\r\n",
+            "",
+        ] {
             let mut raw = proxy.agent.raw("api.test").await;
             raw.say(format!(
-                "GET / HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n{asked}\r\n"
+                "GET /{at} HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n{asked}\r\n"
             ))
             .await;
             let (heard, _) = raw.rest().await;
@@ -262,30 +259,22 @@ async fn no_coding_hides_the_credential() {
                 .windows(4)
                 .position(|four| four == b"\r\n\r\n")
                 .map_or(0, |at| at + 4);
-            assert!(
-                !tells(&heard),
-                "{coding} asked for by {asks:?}: {}",
-                String::from_utf8_lossy(&heard)
-            );
+            let told = String::from_utf8_lossy(&heard);
+            assert!(!tells(&heard), "{coding} to {asked:?}: {told}");
             // Nor once the agent has decoded what came through.
-            let mut plain = Vec::new();
-            let decoder = &mut flate2::read::GzDecoder::new(&heard[head..]);
-            let _ = std::io::Read::read_to_end(decoder, &mut plain);
-            let decoder = &mut flate2::read::ZlibDecoder::new(&heard[head..]);
-            let _ = std::io::Read::read_to_end(decoder, &mut plain);
-            plain.extend(zstd::decode_all(&heard[head..]).unwrap_or_default());
-            assert!(!tells(&plain), "{coding} asked for by {asks:?}");
-            let known = ["gzip", "deflate", "zstd", "br", ""].contains(&coding);
-            if known && ends {
-                let text = String::from_utf8_lossy(&heard[head..]).into_owned();
+            let mut plain = zstd::decode_all(&heard[head..]).unwrap_or_default();
+            let _ = std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&heard[head..]), &mut plain);
+            let _ = std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&heard[head..]), &mut plain);
+            assert!(!tells(&plain), "{coding} to {asked:?}");
+            if asked.contains("gzip") && ["gzip", "deflate", "zstd", "br", ""].contains(coding) {
                 assert!(
-                    text.contains('<') && status(&String::from_utf8_lossy(&heard)) == 200,
-                    "{coding}: {text}"
+                    status(&told) == 200 && told[head..].matches('<').count() == spellings().len(),
+                    "{coding}: {told}"
                 );
             }
-            kept(&proxy, &[]);
         }
     }
+    kept(&proxy, &[]);
 }
 
 #[tokio::test]
@@ -334,53 +323,55 @@ async fn what_was_given_once_is_looked_for_in_every_later_answer_of_that_host() 
     kept(&proxy, &[&heard]);
 }
 
+const NO_ANSWERS: &[&str] = &[
+    "{key}\r\n\r\n",
+    "HTTP/1.1 {key}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n{key}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n{key} x: y\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: {key}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;{key}\r\nabc\r\n0\r\nx: {key}\r\n\r\n",
+    "HTTP/1.1 103 {key}\r\nLink: {key}\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 101 {key}\r\nUpgrade: {key}\r\nConnection: upgrade\r\n\r\n{key}",
+    "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{key}",
+    "HTTP/1.1 200 OK\r\n\r\n{key}",
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc{key}",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nX: {key}\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\nX: {key}\r\n\r\n{key}",
+    "HTTP/1.1 304 Not Modified\r\nETag: \"{key}\"\r\n\r\n",
+    "HTTP/1.1 999 {key}\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.0 200 {key}\r\n\r\n{key}",
+];
+
 #[tokio::test]
 async fn no_answer_that_is_none_tells_the_credential_to_agent_or_log() {
-    for said in [
-        "{key}\r\n\r\n",
-        "HTTP/1.1 {key}\r\n\r\n",
-        "HTTP/1.1 200 OK\r\n{key}\r\n\r\n",
-        "HTTP/1.1 200 OK\r\n{key} x: y\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: {key}\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: {key}\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;{key}\r\nabc\r\n0\r\nx: {key}\r\n\r\n",
-        "HTTP/1.1 103 {key}\r\nLink: {key}\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 101 {key}\r\nUpgrade: {key}\r\nConnection: upgrade\r\n\r\n{key}",
-        "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{key}",
-        "HTTP/1.1 200 OK\r\n\r\n{key}",
-        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc{key}",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nX: {key}\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 204 No Content\r\nX: {key}\r\n\r\n{key}",
-        "HTTP/1.1 304 Not Modified\r\nETag: \"{key}\"\r\n\r\n",
-        "HTTP/1.1 999 {key}\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.0 200 {key}\r\n\r\n{key}",
-    ] {
-        let (_, proxy) = {
-            let root = Root::new();
-            let said = said.replace("{key}", KEY);
-            let api = Script::start(&root, "api.test", move |mut line| {
-                let said = said.clone();
-                async move {
-                    while line.head().await.is_some() {
-                        line.say(&said).await;
-                        if said.len() % 2 == 0 || !said.contains("Content-Length: 2\r") {
-                            return line.bye().await;
-                        }
-                    }
-                }
-            })
-            .await;
-            let rig = Rig::new(&root).reach_script(&api).secret("API_KEY", KEY);
-            (api, rig.rule(BEARER).serve().await)
-        };
-        for _ in 0..2 {
-            let told = heard1(&proxy, "").await;
-            assert!(!tells(told.as_bytes()), "{said:?}: {told}");
+    let root = Root::new();
+    let api = Script::start(&root, "api.test", move |mut line| async move {
+        while let Some(head) = line.head().await {
+            let at: usize = head.split(' ').nth(1).unwrap()[1..].parse().unwrap();
+            line.say(NO_ANSWERS[at].replace("{key}", KEY)).await;
+            if !NO_ANSWERS[at].contains("Content-Length: 2\r") {
+                return line.bye().await;
+            }
         }
-        proxy.records(2).await;
-        kept(&proxy, &[]);
+    })
+    .await;
+    let rig = Rig::new(&root).reach_script(&api).secret("API_KEY", KEY);
+    let proxy = rig.rule(BEARER).serve().await;
+    for (at, said) in NO_ANSWERS.iter().enumerate() {
+        for _ in 0..2 {
+            let mut raw = proxy.agent.raw("api.test").await;
+            raw.say(format!(
+                "GET /{at} HTTP/1.1\r\nHost: api.test\r\nConnection: close\r\n\r\n"
+            ))
+            .await;
+            let (told, _) = raw.rest().await;
+            assert!(!tells(&told), "{said:?}: {}", String::from_utf8_lossy(&told));
+        }
     }
+    proxy.records(2 * NO_ANSWERS.len()).await;
+    kept(&proxy, &[]);
 }
 
 #[tokio::test]
@@ -403,7 +394,10 @@ async fn no_certificate_writes_the_credential_into_the_log() {
     let told = heard1(&proxy, "").await;
     assert!(status(&told) == 502 && told.contains("upstream_certificate"), "{told}");
     let reason = proxy.record().await["reason"].to_string();
-    assert!(reason.contains("***.test"), "the operator still learns what was presented: {reason}");
+    assert!(
+        reason.contains("only valid for"),
+        "the operator still learns what was presented: {reason}"
+    );
     kept(&proxy, &[told.as_bytes()]);
 }
 
