@@ -7,12 +7,17 @@ use keyferry::scrub::{self, Needles};
 use keyferry_fuzz::{cut, drained, holds, streamed};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const VALUE: &[u8] = b"ghp_16C7e42F292c";
 const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
 /// No text of a few kilobytes expands beyond this under the bomb's threshold.
 const MOST: usize = 64 << 20;
+
+static NEEDLES: LazyLock<[Arc<Needles>; 1]> = LazyLock::new(|| {
+    let secret = Secret::new(VALUE.to_vec()).unwrap();
+    [Arc::new(Needles::new([(&secret, None)]))]
+});
 
 #[derive(Debug, Arbitrary)]
 struct Reply<'a> {
@@ -36,10 +41,8 @@ fuzz_target!(|reply: Reply| {
         .header("content-type", content_type)
         .header("content-encoding", coding);
     let (mut parts, ()) = response.body(()).unwrap().into_parts();
-    let secret = Secret::new(VALUE.to_vec()).unwrap();
-    let needles = [Arc::new(Needles::new([(&secret, None)]))];
     let body = streamed(cut(reply.bytes, &reply.cuts));
-    let Ok(body) = scrub::reply(&mut parts, body, &needles, asked, &Arc::default()) else {
+    let Ok(body) = scrub::reply(&mut parts, body, &*NEEDLES, asked, &Arc::default()) else {
         return;
     };
     let (got, ended) = drained(body);

@@ -36,6 +36,9 @@ pub enum BadPattern {
     /// Not understood by the glob library.
     #[error("{0}")]
     Glob(String),
+    /// A label with `*` that is not spelled as hosts are: it would match none.
+    #[error("a label with `*` is written in lower-case ASCII, or as `xn--…` without a `*`")]
+    Label,
     /// A path that does not start with `/`.
     #[error("a path pattern starts with `/`")]
     Path,
@@ -65,15 +68,7 @@ impl HostPattern {
             });
         }
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (
-                host,
-                Some(
-                    port.parse()
-                        .ok()
-                        .filter(|p| *p != 0)
-                        .ok_or(super::host::BadHost::Port)?,
-                ),
-            ),
+            Some((host, port)) => (host, Some(super::host::parse_port(port)?)),
             None => (text, None),
         };
         let host = host.to_ascii_lowercase();
@@ -83,14 +78,13 @@ impl HostPattern {
                 port,
             });
         }
-        // The literal rest must be a host once the stars are letters.
-        Host::parse(&host.replace('*', "x"))?;
+        let spelled = spelled(&host)?;
         let glob = match host.strip_prefix("*.") {
             Some(suffix) if !suffix.contains('*') => match Host::parse(suffix)? {
                 Host::Name(name) => HostGlob::Below(name.to_string()),
                 Host::Ip(_) => return Err(super::host::BadHost::Invalid.into()),
             },
-            _ => HostGlob::Inner(host),
+            _ => HostGlob::Inner(spelled),
         };
         Ok(Self { host: glob, port })
     }
@@ -103,6 +97,24 @@ impl HostPattern {
     fn port_matches(&self, port: u16) -> bool {
         self.port.map_or(port == 443 || port == 80, |p| p == port)
     }
+}
+
+/// The pattern in the one spelling that hosts have. It must be a host once the stars are letters.
+fn spelled(glob: &str) -> Result<String, BadPattern> {
+    let glob = glob.strip_suffix('.').unwrap_or(glob);
+    let Host::Name(name) = Host::parse(&glob.replace('*', "x"))? else {
+        return Err(BadPattern::Label);
+    };
+    if glob.split('.').count() != name.split('.').count() {
+        return Err(BadPattern::Label);
+    }
+    let labels = glob.split('.').zip(name.split('.')).map(|(glob, name)| {
+        let literal = !glob.contains('*');
+        let label = if literal { name } else { glob };
+        (literal || glob.replace('*', "x") == name).then_some(label)
+    });
+    let labels: Option<Vec<_>> = labels.collect();
+    Ok(labels.ok_or(BadPattern::Label)?.join("."))
 }
 
 impl HostGlob {
@@ -402,6 +414,9 @@ mod tests {
             ("api-*.a.test", "api-1.b.a.test", false),
             ("*.s3.*.aws.test", "b.u.s3.eu.aws.test", true),
             ("*.s3.*.aws.test", "b.s3.eu.x.aws.test", false),
+            ("API-*.a.test.", "api-1.a.test", true),
+            ("api-*.bücher.test", "api-1.bücher.test", true),
+            ("*ü.test", "ü.test", false),
             ("*", "anything.test", true),
             ("*", "10.0.0.1", true),
             ("*.0.0.1", "10.0.0.1", false),

@@ -97,7 +97,8 @@ fn plain_name(text: &str) -> Option<Host> {
     let ascii = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let last = text.rsplit('.').next()?;
     let numeric = last.as_bytes().first().is_none_or(u8::is_ascii_digit);
-    if !text.bytes().all(ascii) || numeric || text.contains("xn--") || text.contains("XN--") {
+    let encoded = |label: &str| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"));
+    if !text.bytes().all(ascii) || numeric || text.split('.').any(encoded) {
         return None;
     }
     check_labels(text).ok()?;
@@ -191,7 +192,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), BadHost> {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, BadHost> {
+pub(super) fn parse_port(text: &str) -> Result<u16, BadHost> {
     let digits = !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());
     let port = if digits { text.parse().unwrap_or(0) } else { 0 };
     if port == 0 { Err(BadHost::Port) } else { Ok(port) }
@@ -220,6 +221,7 @@ mod tests {
             ("allowed.test.", "allowed.test"),
             ("bücher.example", "xn--bcher-kva.example"),
             ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("xN--bcher-kva.example", "xn--bcher-kva.example"),
             ("a_b.test", "a_b.test"),
             ("2130706433", "127.0.0.1"),
             ("0x7f.1", "127.0.0.1"),
@@ -248,6 +250,7 @@ mod tests {
             ".",
             "a..b",
             "15..",
+            "xN--ea.test",
             ".a",
             "a b",
             "a\0b",

@@ -151,6 +151,7 @@ pub(super) fn swap_uri(
         .map_or((path_and_query, None), |(p, q)| (p, Some(q)));
     let encoded = secret.expose(|secret| Zeroizing::new(percent_encode(secret, RESERVED).to_string()));
     let text = match (name, query) {
+        (None, _) if is_in_escape(path, stand_in) => Swap::Absent,
         (None, query) => {
             // Telegram's bot tokens hold a colon, which stands in a path as it is (RFC 3986 §3.3).
             let in_path = Zeroizing::new(encoded.replace("%3A", ":"));
@@ -172,7 +173,7 @@ fn swap_query(path: &str, query: &str, name: &str, stand_in: &str, encoded: &str
     let mut swapped = false;
     let mut pairs = Vec::new();
     for pair in query.split('&') {
-        if !names(pair, name) || !pair.contains(stand_in) {
+        if !names(pair, name) || !pair.contains(stand_in) || is_in_escape(pair, stand_in) {
             pairs.push(Zeroizing::new(pair.to_owned()));
         } else if swapped || pair.matches(stand_in).count() > 1 {
             return Swap::Repeated;
@@ -186,6 +187,12 @@ fn swap_query(path: &str, query: &str, name: &str, stand_in: &str, encoded: &str
     }
     let pairs: Vec<&str> = pairs.iter().map(|p| p.as_str()).collect();
     Swap::Done(format!("{path}?{}", pairs.join("&")))
+}
+
+/// Whether the stand-in stands right behind a `%`, where a credential would become part of an escape.
+fn is_in_escape(text: &str, stand_in: &str) -> bool {
+    let before = text.split(stand_in).next().unwrap_or_default();
+    before.bytes().rev().take(2).any(|b| b == b'%')
 }
 
 fn swap_bytes(text: &[u8], stand_in: &[u8], secret: &[u8]) -> Swap<Zeroizing<Vec<u8>>> {
@@ -272,5 +279,13 @@ mod tests {
         assert_eq!(swap("/x?k=stand-in&q=%2f", Some("k")), done("/x?k=1%3Are%2Fal&q=%2f"));
         assert_eq!(swap("/x?q=stand-in", Some("k")), Swap::Absent);
         assert_eq!(swap("/x?k=stand-in&k=stand-in", Some("k")), Swap::Repeated);
+        assert_eq!(swap("/x?k=%41stand-in", Some("k")), done("/x?k=%411%3Are%2Fal"));
+        for (uri, name) in [
+            ("/x?k=%stand-in", Some("k")),
+            ("/x?k=%4stand-in", Some("k")),
+            ("/%stand-in", None),
+        ] {
+            assert_eq!(swap(uri, name), Swap::Absent, "{uri}");
+        }
     }
 }

@@ -20,14 +20,16 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
     let Some(at) = only(&text, placeholder)? else {
         return Ok(None);
     };
-    if let Some(at) = only(raw, placeholder)? {
+    // Right behind a `%` the credential would become part of an escape.
+    if let Some(at) = only(raw, placeholder)?.filter(|at| !raw.get(at.saturating_sub(2)..*at).is_some_and(has_percent))
+    {
         let span = value.start + at..value.start + at + placeholder.len();
         return Ok(Some(Edit {
             span,
             put: secret.expose(encoded),
         }));
     }
-    // The agent has escaped what needs no escape: this one value is encoded anew.
+    // The agent has escaped what needs no escape, or has not what needs one: this one value is encoded anew.
     let before = text.get(..at).unwrap_or_default();
     let after = text.get(at + placeholder.len()..).unwrap_or_default();
     let whole = secret.expose(|secret| [before, secret, after].concat());
@@ -35,6 +37,10 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
         span: value,
         put: encoded(&whole),
     }))
+}
+
+fn has_percent(bytes: &[u8]) -> bool {
+    bytes.contains(&b'%')
 }
 
 /// Name and value of each field.

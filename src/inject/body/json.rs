@@ -25,7 +25,9 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
     let Some(at) = only(text.as_bytes(), placeholder)? else {
         return Ok(None);
     };
-    if let Some(at) = only(raw, placeholder)? {
+    // `\npm_…` is no `npm_…`: the place must be the same in the text and in its spelling.
+    let same = |spelled: &usize| is_spelling(raw.get(1..*spelled).unwrap_or_default(), text.get(..at));
+    if let Some(at) = only(raw, placeholder)?.filter(same) {
         let span = span.start + at..span.start + at + placeholder.len();
         return Ok(Some(Edit {
             span,
@@ -39,6 +41,12 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
         span: span.start + 1..span.end - 1,
         put: json_text(&whole)?,
     }))
+}
+
+/// Whether `raw` between quotes is a JSON string of this text.
+fn is_spelling(raw: &[u8], text: Option<&str>) -> bool {
+    let read = serde_json::from_slice::<String>(&[b"\"", raw, b"\""].concat());
+    read.is_ok_and(|read| Some(read.as_str()) == text)
 }
 
 const MALFORMED: Error = Error::Malformed("JSON");

@@ -17,6 +17,26 @@ fn json(body: &str, pointer: &str) -> Result<Option<String>, Error> {
 }
 
 #[test]
+fn a_credential_never_becomes_part_of_an_escape() {
+    let swap = |body: &str, kind, stand_in: &str| {
+        let out = substitute(
+            body.as_bytes(),
+            kind,
+            "/k",
+            stand_in,
+            &Secret::new(b"41".to_vec()).unwrap(),
+        );
+        String::from_utf8(out.unwrap().unwrap()).unwrap()
+    };
+    assert_eq!(
+        swap(r#"{"k":"\npm_x \u006epm_x"}"#, BodyKind::Json, "npm_x"),
+        r#"{"k":"\npm_x 41"}"#
+    );
+    assert_eq!(swap("k=%npm_x", BodyKind::Form, "npm_x"), "k=%2541");
+    assert_eq!(swap("k=%2npm_x", BodyKind::Form, "npm_x"), "k=%25241");
+}
+
+#[test]
 fn only_the_string_at_the_pointer_changes_and_all_other_bytes_stay() {
     for (body, pointer, want) in [
         (
