@@ -2,18 +2,22 @@
 
 use super::hygiene;
 use crate::base::body::{Body, BoxError};
+use crate::base::tasks::Tasks;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Counts what passes.
 #[derive(Debug)]
 pub struct Counted {
     body: Body,
     passed: Arc<AtomicU64>,
+    drain: Option<Tasks>,
 }
 
 /// The request body went over the rule's cap.
@@ -24,8 +28,48 @@ pub struct TooLarge(pub u64);
 impl Counted {
     /// Counts `body` into `passed`.
     pub fn new(body: Body, passed: Arc<AtomicU64>) -> Self {
-        Self { body, passed }
+        Self {
+            body,
+            passed,
+            drain: None,
+        }
     }
+
+    /// Reads on for a little when nobody wants the body any more. In HTTP/2 an early answer would
+    /// otherwise end the stream with a reset (RFC 9113 §8.1), which curl before 8 takes for a failure of
+    /// the answer as well.
+    pub fn drained_by(mut self, tasks: &Tasks) -> Self {
+        self.drain = Some(tasks.clone());
+        self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(tasks) = self.drain.take()
+            && !self.body.is_end_stream()
+        {
+            tasks.spawn(drain(std::mem::replace(&mut self.body, Body::Empty)));
+        }
+    }
+}
+
+/// What is read of a body that nobody wants, and for how long.
+const DRAINED: usize = 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+async fn drain(mut body: Body) {
+    let reading = async {
+        let mut left = DRAINED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(length.max(1));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
 impl http_body::Body for Counted {

@@ -71,7 +71,13 @@ impl Proxy {
         if let Some(switch) = &switch {
             switch.dress(&mut parts);
         }
-        let mut body = Body::wrap(Counted::new(body.into(), Arc::clone(&entry.bytes_in)));
+        let counted = Counted::new(body.into(), Arc::clone(&entry.bytes_in));
+        let http2 = parts.version == Version::HTTP_2;
+        let mut body = Body::wrap(if http2 {
+            counted.drained_by(&self.tasks)
+        } else {
+            counted
+        });
         if let Some(hold) = &conn.hold {
             body = Body::wrap(Whole::new(body, hold.clone()));
         }
