@@ -30,6 +30,10 @@ fn hosts(tried: &Tried) {
         let Ok(pattern) = HostPattern::parse(text) else {
             continue;
         };
+        if text.matches('*').count() > 6 {
+            // The plain reading takes for ever.
+            continue;
+        }
         map.insert(&pattern, at);
         let matches = pattern.matches(&target);
         assert_eq!(matches, plainly(text, &target), "{text:?} {target}");

@@ -57,11 +57,6 @@ impl Host {
             let address: Ipv6Addr = v6.parse().map_err(|_| BadHost::Invalid)?;
             return Ok(Self::from(IpAddr::V6(address)));
         }
-        let text = text.strip_suffix('.').unwrap_or(text);
-        if text.ends_with('.') {
-            // `1..` is no address, though `1.` is one.
-            return Err(BadHost::Label);
-        }
         match url::Host::parse(text).map_err(|_| BadHost::Invalid)? {
             url::Host::Ipv4(address) => Ok(Self::Ip(address.into())),
             url::Host::Ipv6(address) => Ok(Self::from(IpAddr::V6(address))),
@@ -250,6 +245,7 @@ mod tests {
             ".",
             "a..b",
             "15..",
+            "15.\u{3002}",
             "xN--ea.test",
             ".a",
             "a b",

@@ -20,9 +20,13 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
     let Some(at) = only(&text, placeholder)? else {
         return Ok(None);
     };
-    // Right behind a `%` the credential would become part of an escape.
-    if let Some(at) = only(raw, placeholder)?.filter(|at| !raw.get(at.saturating_sub(2)..*at).is_some_and(has_percent))
-    {
+    // The place must be the same in the text and in its spelling, and not inside of what would be an escape then.
+    let same = |spelled: &usize| {
+        let before = value.start..value.start + spelled;
+        let near = body.get(before.end.saturating_sub(2).max(before.start)..before.end);
+        *decoded(body, &before) == *text.get(..at).unwrap_or_default() && !near.is_some_and(|near| near.contains(&b'%'))
+    };
+    if let Some(at) = only(raw, placeholder)?.filter(same) {
         let span = value.start + at..value.start + at + placeholder.len();
         return Ok(Some(Edit {
             span,
@@ -37,10 +41,6 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
         span: value,
         put: encoded(&whole),
     }))
-}
-
-fn has_percent(bytes: &[u8]) -> bool {
-    bytes.contains(&b'%')
 }
 
 /// Name and value of each field.
