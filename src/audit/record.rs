@@ -19,7 +19,7 @@ pub struct Record {
     pub agent: Option<Arc<str>>,
     /// The other side of the agent's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer: Option<Box<str>>,
+    pub peer: Option<Arc<str>>,
     /// Where it asked to go.
     #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -98,7 +98,7 @@ impl Record {
 
     /// Cuts what an agent or an error could make long.
     pub(super) fn bound(&mut self) {
-        for (text, longest) in [(&mut self.method, 64), (&mut self.reason, 512), (&mut self.peer, 128)] {
+        for (text, longest) in [(&mut self.method, 64), (&mut self.reason, 512)] {
             if let Some(long) = text.as_mut().filter(|t| t.len() > longest) {
                 *long = cut(long, longest).into();
             }
@@ -205,16 +205,21 @@ fn cut(text: &str, longest: usize) -> &str {
 /// RFC 3339, UTC, to the millisecond.
 pub(super) fn stamp(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        at.year(),
-        u8::from(at.month()),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second(),
-        at.millisecond()
-    )
+    let mut text = String::with_capacity(24);
+    let mut put = |number: u32, digits: u32, then: char| {
+        for place in (0..digits).rev() {
+            text.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10));
+        }
+        text.push(then);
+    };
+    put(at.year().unsigned_abs(), 4, '-');
+    put(u8::from(at.month()).into(), 2, '-');
+    put(at.day().into(), 2, 'T');
+    put(at.hour().into(), 2, ':');
+    put(at.minute().into(), 2, ':');
+    put(at.second().into(), 2, '.');
+    put(at.millisecond().into(), 3, 'Z');
+    text
 }
 
 fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

@@ -18,6 +18,10 @@ pub(super) const TAIL: usize = 1000;
 /// Bytes gathered before they are written, when more lines wait.
 const BATCH: usize = 64 * 1024;
 
+/// After a write, for more lines to come: one write then does for all of them, and whoever leaves one need not wake
+/// this thread.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Between two tries at a sink that fails.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -60,11 +64,13 @@ impl Writer {
             if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
+            let more = self.pending.len() >= BATCH;
             self.flush();
             let finish = self.shared.finish.load(Ordering::Acquire);
             match (self.pending.is_empty(), finish) {
                 (true, true) if idle => return,
-                (true, _) => {}
+                (true, _) if finish || more => {}
+                (true, _) => std::thread::park_timeout(GATHER),
                 (false, true) => return self.give_up(),
                 (false, false) => std::thread::park_timeout(RETRY),
             }
