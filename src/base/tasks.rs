@@ -1,8 +1,13 @@
 //! Every task is counted, told to stop, and waited for.
 
-use std::future::Future;
+use futures_util::FutureExt as _;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 /// The tasks of one running program. Cheap to clone; all clones are one set.
@@ -12,8 +17,43 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
-    stopping: CancellationToken,
-    ended: CancellationToken,
+    stopping: Signal,
+    ended: Signal,
+}
+
+/// Comes once. Looking out for it is one load, as every task does so each time that it is polled.
+#[derive(Debug, Clone, Default)]
+struct Signal(Arc<Once>);
+
+#[derive(Debug, Default)]
+struct Once {
+    came: AtomicBool,
+    waiting: Notify,
+}
+
+impl Signal {
+    fn give(&self) {
+        self.0.came.store(true, Ordering::SeqCst);
+        self.0.waiting.notify_waiters();
+    }
+
+    fn came(&self) -> bool {
+        self.0.came.load(Ordering::SeqCst)
+    }
+
+    async fn wait(&self) {
+        let mut notified = pin!(self.0.waiting.notified());
+        let mut registered: Option<Waker> = None;
+        poll_fn(|cx| {
+            if !self.came() && !registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                registered = Some(cx.waker().clone());
+                // Whoever is told from here on has seen that it came.
+                let _ = notified.as_mut().poll(cx);
+            }
+            if self.came() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
 impl Tasks {
@@ -28,29 +68,34 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        // Boxed at once: it may be some kilobytes long, and each wrapper would copy it once more.
+        self.run(Box::pin(work));
+    }
+
+    fn run(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let ended = self.ended.clone();
         self.tracker.spawn(async move {
             tokio::select! {
                 biased;
                 () = work => {}
-                () = ended.cancelled() => {}
+                () = ended.wait() => {}
             }
         });
     }
 
     /// Asks every task to come to an end.
     pub fn stop(&self) {
-        self.stopping.cancel();
+        self.stopping.give();
     }
 
     /// Whether [`stop`](Self::stop) was called.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
+        self.stopping.came()
     }
 
     /// Resolves once [`stop`](Self::stop) was called.
     pub async fn stopping(&self) {
-        self.stopping.cancelled().await;
+        self.stopping.wait().await;
     }
 
     /// How many tasks run now.
@@ -67,7 +112,7 @@ impl Tasks {
             return 0;
         }
         let left = self.tracker.len();
-        self.ended.cancel();
+        self.ended.give();
         self.tracker.wait().await;
         left
     }
@@ -79,8 +124,59 @@ where
     F::Output: Send,
 {
     fn execute(&self, work: F) {
-        self.spawn(async move {
-            work.await;
+        self.spawn(work.map(drop));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_stop_and_whoever_comes_later_hear_of_it() {
+        let tasks = Tasks::new();
+        let (ended, end) = oneshot::channel();
+        let waiting = tasks.clone();
+        tasks.spawn(async move {
+            waiting.stopping().await;
+            ended.send(()).unwrap();
         });
+        tokio::task::yield_now().await;
+        assert!(!tasks.is_stopping());
+        tasks.stop();
+        end.await.unwrap();
+        tasks.stopping().await;
+        assert!(tasks.is_stopping());
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_moves_to_another_task_is_still_woken() {
+        let tasks = Tasks::new();
+        let moved = tasks.clone();
+        let mut wait = Box::pin(async move { moved.stopping().await });
+        assert!(wait.as_mut().now_or_never().is_none());
+        let (ended, end) = oneshot::channel();
+        tasks.spawn(async move {
+            wait.await;
+            ended.send(()).unwrap();
+        });
+        tokio::task::yield_now().await;
+        tasks.stop();
+        end.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_by_itself_is_dropped_at_the_deadline() {
+        let tasks = Tasks::new();
+        let (held, dropped) = oneshot::channel::<()>();
+        tasks.spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        tasks.spawn(async {});
+        assert_eq!(tasks.finish(Duration::from_secs(5)).await, 1);
+        assert!(dropped.await.is_err());
     }
 }

@@ -197,7 +197,8 @@ impl Upstream {
             None => None,
         };
         let start = Instant::now();
-        let open = async {
+        // Boxed: the state of a dial and a handshake is long, and most requests need neither.
+        let open = Box::pin(async {
             let Some(turn) = turn else {
                 return self.open(key, times).await;
             };
@@ -213,7 +214,7 @@ impl Upstream {
                     self.open(key, times).await
                 }
             }
-        };
+        });
         let opened = tokio::time::timeout(self.connect_time, open).await;
         opened.unwrap_or_else(|_| Err(Error::ConnectTime(key.target.clone())))
     }

@@ -51,6 +51,8 @@ pub struct Conn {
     pub misnamed: Option<String>,
     /// Holds back the end of input while an answer is due; on intercepted HTTP/1.1 only.
     pub hold: Option<Hold>,
+    /// The caller's address, as records have it.
+    peer: Arc<str>,
     /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
     known: AtomicU64,
 }
@@ -79,6 +81,7 @@ impl Conn {
     /// A connection of `caller` to `target`.
     pub fn new(caller: Caller, target: Target, scheme: Scheme, mode: Mode) -> Self {
         Self {
+            peer: caller.peer.to_string().into(),
             caller,
             target,
             scheme,
@@ -120,7 +123,7 @@ impl Conn {
 
     /// Writes what is known here into a record.
     pub fn describe(&self, record: &mut Record) {
-        record.peer = Some(self.caller.peer.to_string().into());
+        record.peer = Some(Arc::clone(&self.peer));
         record.target = Some(self.target.clone());
         record.scheme = Some(self.scheme.as_str());
         record.mode = Some(self.mode);

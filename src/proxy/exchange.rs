@@ -18,6 +18,7 @@ use crate::policy::Permitted;
 use crate::scrub::{self, Asked};
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,16 +72,7 @@ impl Proxy {
         if let Some(switch) = &switch {
             switch.dress(&mut parts);
         }
-        let counted = Counted::new(body.into(), Arc::clone(&entry.bytes_in));
-        let http2 = parts.version == Version::HTTP_2;
-        let mut body = Body::wrap(if http2 {
-            counted.drained_by(&self.tasks)
-        } else {
-            counted
-        });
-        if let Some(hold) = &conn.hold {
-            body = Body::wrap(Whole::new(body, hold.clone()));
-        }
+        let body = self.observed(body, parts.version, conn, entry);
         let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
         self.note(&live, &permitted, entry);
         let limits = permitted.rule().limits.clone();
@@ -105,6 +97,24 @@ impl Proxy {
         }
     }
 
+    /// Counts the body, and holds back the agent's end of input until it is whole. One that has ended already, as
+    /// that of most requests, needs neither.
+    fn observed(&self, body: Incoming, version: Version, conn: &Conn, entry: &Entry) -> Body {
+        if body.is_end_stream() {
+            return Body::Empty;
+        }
+        let counted = Counted::new(body.into(), Arc::clone(&entry.bytes_in));
+        let body = Body::wrap(if version == Version::HTTP_2 {
+            counted.drained_by(&self.tasks)
+        } else {
+            counted
+        });
+        match &conn.hold {
+            Some(hold) => Body::wrap(Whole::new(body, hold.clone())),
+            None => body,
+        }
+    }
+
     fn note(&self, live: &Live, permitted: &Permitted, entry: &mut Entry) {
         entry.record.rule = Some(Arc::clone(&permitted.rule().name));
         entry.rule = live.rules.get(permitted.rule_id().index()).cloned();
@@ -117,12 +127,12 @@ impl Proxy {
         limits: &RuleLimits,
         entry: &mut Entry,
     ) -> Result<Answer, Fault> {
-        let sending = live.upstream.forward(permitted);
+        let mut sending = std::pin::pin!(live.upstream.forward(permitted));
         let answer = match limits.time {
             None => sending.await?,
             Some(time) => {
                 let deadline = entry.start + time;
-                let timed = tokio::time::timeout_at(deadline.into(), sending).await;
+                let timed = tokio::time::timeout_at(deadline.into(), sending.as_mut()).await;
                 timed.map_err(|_| {
                     let told = "the exchange took longer than the rule allows";
                     Fault::broken(StatusCode::GATEWAY_TIMEOUT, "exchange_timeout", told, told)
