@@ -70,7 +70,7 @@ pub async fn live(
     let token = |id| token_test(&store, id);
     let live = Live {
         generation,
-        identity: Identity::new(&config, token),
+        identity: Identity::new(&config, token)?,
         policy: Policy::new(&config),
         injector: Injector::new(&config, Arc::new(store.clone()), Arc::clone(&stand_ins)),
         stand_ins,

@@ -12,6 +12,7 @@ use crate::ca::authority::Authority;
 use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen};
+use crate::identity::Shown;
 use crate::listen::bound::Local;
 use crate::listen::{Accepted, Bound, owner, serve};
 use crate::metrics::Metrics;
@@ -232,15 +233,19 @@ struct Door {
 impl Door {
     async fn enter(self, accepted: Accepted) {
         let own = self.own.as_ref().map(|own| self.admit(accepted.peer, own));
-        let caller = Caller {
+        let mut caller = Caller {
             peer: accepted.peer,
+            shown: None,
             offered: None,
             own,
         };
         let wire = match &self.tls {
             None => accepted.wire,
             Some(own) => match tokio::time::timeout(self.time, self.handshake(accepted.wire, own)).await {
-                Ok(Ok(wire)) => wire,
+                Ok(Ok((wire, shown))) => {
+                    caller.shown = shown.map(Arc::new);
+                    wire
+                }
                 Ok(Err(error)) => return tracing::debug!("TLS from {}: {error}", caller.peer),
                 Err(_) => return,
             },
@@ -253,7 +258,7 @@ impl Door {
         let owner = match (peer, &self.local) {
             (Peer::Unix { uid }, _) => Some(uid),
             (Peer::Tcp(peer), Local::Tcp(local)) => owner::uid(peer, *local),
-            (Peer::Tcp(_), Local::Unix(_)) => None,
+            (Peer::Tcp(_), Local::Unix(_)) | (Peer::Vsock { .. }, _) => None,
         };
         let admitted = owner == Some(rustix::process::geteuid().as_raw());
         Own {
@@ -264,16 +269,23 @@ impl Door {
     }
 
     /// Shows a leaf of our own CA for whatever name the agent knows this proxy by: the agent
-    /// itself judges whether that is the name it meant.
-    async fn handshake(&self, wire: Wire, own: &Host) -> std::io::Result<Wire> {
+    /// itself judges whether that is the name it meant. Where agents are known by certificates, asks for one.
+    async fn handshake(&self, wire: Wire, own: &Host) -> std::io::Result<(Wire, Option<Shown>)> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
         let named = start
             .client_hello()
             .server_name()
             .and_then(|name| Host::parse(name).ok());
-        let config = self.proxy.leaves.server_config(named.as_ref().unwrap_or(own)).await;
+        let host = named.as_ref().unwrap_or(own);
+        let leaves = &self.proxy.leaves;
+        let config = if self.proxy.live().identity.asks_for_certificates() {
+            leaves.server_config_asking(host).await
+        } else {
+            leaves.server_config(host).await
+        };
         let stream = start.into_stream(config.map_err(std::io::Error::other)?).await?;
-        Ok(Wire::new(stream))
+        let shown = Shown::new(stream.get_ref().1.peer_certificates());
+        Ok((Wire::new(stream), shown))
     }
 }
 

@@ -13,6 +13,11 @@ pub enum Peer {
         /// The uid at the time it connected (`SO_PEERCRED`).
         uid: u32,
     },
+    /// A vsock connection from a virtual machine.
+    Vsock {
+        /// Its context id, which the hypervisor gave it (vsock(7)).
+        cid: u32,
+    },
 }
 
 impl fmt::Display for Peer {
@@ -20,6 +25,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix { uid } => write!(f, "unix:uid={uid}"),
+            Self::Vsock { cid } => write!(f, "vsock:cid={cid}"),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Leaves by host, each as the TLS settings that present it: bounded, minted once however many wait.
 
 use super::Error;
+use super::asking::Asking;
 use super::authority::Authority;
 use crate::base::host::Host;
 use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::sync::Cache;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use std::hash::RandomState;
@@ -25,6 +27,8 @@ pub struct Leaves {
     cache: Cache<Host, Kept, quick_cache::UnitWeighter, RandomState>,
     /// All settings but the certificate and the host that tickets are bound to.
     template: ServerConfig,
+    /// The same, for a listener that asks for the client's certificate.
+    asking: ServerConfig,
     tickets: Arc<dyn ProducesTickets>,
     minted: AtomicU64,
     clock: fn() -> OffsetDateTime,
@@ -64,7 +68,8 @@ impl Leaves {
                 RandomState::new(),
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
-            template: template().map_err(refused("set up TLS"))?,
+            template: template(WebPkiClientVerifier::no_client_auth()).map_err(refused("set up TLS"))?,
+            asking: template(Arc::new(Asking::new())).map_err(refused("set up TLS"))?,
             tickets,
             minted: AtomicU64::new(0),
             clock,
@@ -80,19 +85,34 @@ impl Leaves {
     /// # Errors
     /// When no leaf can be minted; everyone who waited then tries in turn.
     pub async fn server_config(&self, host: &Host) -> Result<Arc<ServerConfig>, Error> {
+        Ok(self.kept(host).await?.config)
+    }
+
+    /// The same, asking for the client's certificate as well; one without is served all the same. No session
+    /// is resumed there: each connection proves anew that it holds the key.
+    ///
+    /// # Errors
+    /// When no leaf can be minted.
+    pub async fn server_config_asking(&self, host: &Host) -> Result<Arc<ServerConfig>, Error> {
+        let kept = self.kept(host).await?;
+        let mut config = self.asking.clone();
+        config.cert_resolver = Arc::clone(&kept.config.cert_resolver);
+        Ok(Arc::new(config))
+    }
+
+    async fn kept(&self, host: &Host) -> Result<Kept, Error> {
         loop {
             match self.cache.get_value_or_guard_async(host).await {
-                Ok(kept) if kept.holds((self.clock)()) => return Ok(kept.config),
+                Ok(kept) if kept.holds((self.clock)()) => return Ok(kept),
                 Ok(_) => {
                     let now = (self.clock)();
                     self.cache.remove_if(host, |kept| !kept.holds(now));
                 }
                 Err(place) => {
                     let kept = self.mint(host)?;
-                    let config = kept.config.clone();
                     // Not kept only if it was removed while being made; it holds all the same.
-                    let _ = place.insert(kept);
-                    return Ok(config);
+                    let _ = place.insert(kept.clone());
+                    return Ok(kept);
                 }
             }
         }
@@ -120,6 +140,7 @@ impl Leaves {
         let mut config = self.template.clone();
         config.cert_resolver = Arc::new(Only(leaf.certified));
         config.ticketer = Arc::new(HostTickets::new(self.tickets.clone(), host));
+        config.send_tls13_tickets = 1;
         let until = OffsetDateTime::from(leaf.not_after);
         Ok(Kept {
             config: Arc::new(config),
@@ -136,15 +157,16 @@ impl Kept {
     }
 }
 
-fn template() -> Result<ServerConfig, rustls::Error> {
+/// Settings under which no session can be resumed.
+fn template(client: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(agent_side()))
         .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(client)
         .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Resumption needs no memory here: what a session was is in the ticket that the agent holds.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 1;
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 

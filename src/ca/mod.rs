@@ -1,6 +1,7 @@
 //! The private CA: its root, the leaves it mints for intercepted hosts, and the trust bundles that
 //! make a client believe them. Knows no agent, no rule and no socket.
 
+mod asking;
 pub mod authority;
 pub mod bundle;
 mod certificate;

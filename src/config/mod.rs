@@ -3,6 +3,7 @@
 //!
 //! The way is `tree` (YAML with places) → `raw` (as written) → `check` (as meant) → [`model`].
 
+pub mod agent;
 mod check;
 mod leaf;
 mod load;

@@ -1,6 +1,7 @@
 //! The configuration as meant. It cannot hold nonsense: every name is resolved to an id, and a
 //! tunnelled rule has no place for an injector.
 
+pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
 use crate::base::glob::{Allow, HostPattern};
 use crate::base::host::{Host, Target};
 use crate::base::ids::{AgentId, SecretId};
@@ -143,28 +144,6 @@ pub enum Source {
     },
     /// An entry of Keyferry's own encrypted file.
     Store(String),
-}
-
-/// An agent and what proves that it is the one.
-#[derive(Debug, Clone)]
-pub struct AgentSpec {
-    /// As the config names it; `default` when none is configured.
-    pub name: Arc<str>,
-    /// Any one of these suffices. Empty: nothing needs to be shown (only for the sole `default` agent).
-    pub proofs: Vec<Proof>,
-}
-
-/// What identifies an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
-    /// A secret in `Proxy-Authorization`: Basic (user = the agent's name, or anything) or Bearer.
-    Token(SecretId),
-    /// The SHA-256 of such a secret.
-    TokenHash([u8; 32]),
-    /// The uid of the process on the other side of a unix socket.
-    PeerUid(u32),
-    /// The source address of a TCP connection.
-    Address(IpNet),
 }
 
 /// One rule.

@@ -117,8 +117,33 @@ section! {
         "token_sha256" token_sha256: Option<Text>,
         /// The user id of the process on the other side of a unix socket.
         "peer_uid" peer_uid: Option<At<u32>>,
+        /// The context id (CID) of the virtual machine that connects over vsock: 3 or above.
+        "vsock_cid" vsock_cid: Option<At<u32>>,
         /// The address or network it connects from, such as `10.1.0.0/16`.
         "address" address: Option<Many<Text>>,
+        /// The certificate it shows on a `tls: true` listener.
+        "client_certificate" client_certificate: Option<Many<RawCertificate>>,
+    }
+}
+
+section! {
+    /// Which certificate: one of a `ca`, with the name in `dns` or `uri`; or the one of `sha256` or
+    /// `public_key_sha256`, whoever issued it.
+    #[schemars(extend("oneOf" = [{"required": ["dns"]}, {"required": ["uri"]}, {"required": ["sha256"]},
+        {"required": ["public_key_sha256"]}], "dependentRequired" = {"dns": ["ca"], "uri": ["ca"]},
+        "dependentSchemas" = {"sha256": {"not": {"required": ["ca"]}},
+            "public_key_sha256": {"not": {"required": ["ca"]}}}))]
+    RawCertificate, "`client_certificate`", {
+        /// The CA that issued it, or issued its issuer: a PEM file, read at start and at each reload.
+        "ca" ca: Option<Text>,
+        /// The DNS name in it (subject alternative name), whole: no wildcard stands for it.
+        "dns" dns: Option<Text>,
+        /// The URI in it (subject alternative name), such as `spiffe://example.org/agent/ci`.
+        "uri" uri: Option<Text>,
+        /// The fingerprint of this one certificate, as `openssl x509 -noout -fingerprint -sha256` prints it.
+        "sha256" sha256: Option<Text>,
+        /// The SHA-256 of its public key, which stays the same when the certificate is renewed with the same key.
+        "public_key_sha256" public_key_sha256: Option<Text>,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::base::host::Target;
 use crate::base::ids::AgentId;
 use crate::base::peer::Peer;
 use crate::base::secret::IsToken;
-use crate::identity::{Unknown, offered_token};
+use crate::identity::{Shown, Unknown, offered_token};
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Caller {
     /// The kernel's word.
     pub peer: Peer,
+    /// The certificate from the handshake of a TLS listener; nothing in it is judged yet.
+    pub shown: Option<Arc<Shown>>,
     /// `Proxy-Authorization` as it came with the CONNECT; marked sensitive.
     pub offered: Option<HeaderValue>,
     /// Whose the listener is, where it is one agent's own.
@@ -114,7 +116,12 @@ impl Conn {
         }
         let agent = match &self.caller.own {
             Some(own) => own.agent(live, self.caller.offered.as_ref())?,
-            None => live.identity.agent(&self.caller.peer, self.caller.offered.as_ref())?,
+            None => {
+                let Caller {
+                    peer, shown, offered, ..
+                } = &self.caller;
+                live.identity.agent(peer, shown.as_deref(), offered.as_ref())?
+            }
         };
         self.known
             .store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);

@@ -10,9 +10,8 @@ use crate::audit::{Mode, Outcome};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::wire::Wire;
-use crate::front;
 use crate::policy::{Passage, Reach};
-use http::header::PROXY_AUTHORIZATION;
+use crate::{front, identity};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -165,11 +164,7 @@ async fn answer(
     mut caller: Caller,
     mut request: Request<Incoming>,
 ) -> (Response<Body>, Option<Onward>) {
-    caller.offered = request.headers().get(PROXY_AUTHORIZATION).map(|value| {
-        let mut value = value.clone();
-        value.set_sensitive(true);
-        value
-    });
+    caller.offered = identity::offer(request.headers());
     if request.method() == Method::CONNECT {
         let agent = Understands::by(&request);
         let mut entry = Entry::begin(proxy);

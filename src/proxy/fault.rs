@@ -209,8 +209,12 @@ impl From<Denied> for Fault {
 impl From<identity::Unknown> for Fault {
     fn from(unknown: identity::Unknown) -> Self {
         let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-        Self::refused(status, "agent_unknown", unknown.to_string())
-            .hint("put the agent's token in the proxy URL: http://AGENT:TOKEN@HOST:PORT")
+        let fault = Self::refused(status, "agent_unknown", unknown.to_string());
+        let cause = match unknown {
+            identity::Unknown::Uncertified(why) => Some(why),
+            identity::Unknown::Silent | identity::Unknown::Wrong => None,
+        };
+        Self { cause, ..fault }.hint("put the agent's token in the proxy URL: http://AGENT:TOKEN@HOST:PORT")
     }
 }
 

@@ -1,8 +1,9 @@
 //! Agents and what proves them.
 
+use super::certificates;
 use super::scope::{Scope, name_is_fit};
 use super::upstream::networks;
-use crate::config::leaf::Text;
+use crate::config::leaf::{At, Text};
 use crate::config::model::{AgentSpec, Proof};
 use crate::config::raw::RawAgent;
 use crate::config::read::Findings;
@@ -83,21 +84,48 @@ fn proofs(name: &Text, raw: &RawAgent, scope: &mut Scope<'_>, found: &mut Findin
         }
     }
     proofs.extend(raw.peer_uid.as_ref().map(|uid| Proof::PeerUid(uid.value)));
+    match raw.vsock_cid.as_ref().map(|cid| vsock_cid(cid, found)) {
+        Some(None) => fit = false,
+        cid => proofs.extend(cid.flatten().map(Proof::VsockCid)),
+    }
     match networks(raw.address.as_ref(), found) {
         Some(networks) => proofs.extend(networks.into_iter().map(Proof::Address)),
         None => fit = false,
     }
+    for certificate in raw.client_certificate.iter().flat_map(|many| &many.0) {
+        match certificates::one(certificate, scope, found) {
+            Some(proof) => proofs.push(Proof::Certificate(proof)),
+            None => fit = false,
+        }
+    }
     if proofs.is_empty() && fit {
         found
             .error(name.at, format!("nothing proves that an agent is `{}`", name.value))
-            .hint("add `token`, `token_sha256`, `peer_uid` or `address`");
+            .hint("add `token`, `token_sha256`, `peer_uid`, `vsock_cid`, `address` or `client_certificate`");
         fit = false;
     }
     fit.then_some(proofs)
 }
 
-fn sha256(text: &str) -> Option<[u8; 32]> {
+/// Below 3 and at the top stand ids that are no machine's own (vsock(7)).
+fn vsock_cid(cid: &At<u32>, found: &mut Findings<'_>) -> Option<u32> {
+    let whose = match cid.value {
+        0 => "CID 0 is the hypervisor itself",
+        1 => "CID 1 is loopback: every program on this machine has it",
+        2 => "CID 2 is the host: every program on it has it",
+        u32::MAX => "CID 4294967295 stands for any",
+        own => return Some(own),
+    };
+    found
+        .error(cid.at, format!("{whose}, not one virtual machine"))
+        .hint("use the CID that the virtual machine was started with, 3 or above");
+    None
+}
+
+/// 64 hexadecimal digits; `openssl` parts them by colons.
+pub(super) fn sha256(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
+    let text = text.replace(':', "");
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

@@ -155,17 +155,25 @@ pub(super) fn exposure(config: &Config, raw: &RawConfig, found: &mut Findings<'_
         }
     }
     let unix = config.listen.iter().any(|l| matches!(l.bind, Bind::Unix(_)));
+    let tls = config.listen.iter().any(|l| l.tls);
     for (agent, (name, _)) in config.agents.iter().zip(raw.agents()) {
-        if !unix && !agent.proofs.is_empty() && agent.proofs.iter().all(|p| matches!(p, Proof::PeerUid(_))) {
-            found
-                .warn(
-                    name.at,
-                    format!(
-                        "agent `{}` is known by its uid, but no listener is a unix socket",
-                        name.value
-                    ),
-                )
-                .hint("add one: `listen: [\"unix:/run/keyferry/proxy.sock\"]`");
-        }
+        let only = |kind: fn(&Proof) -> bool| !agent.proofs.is_empty() && agent.proofs.iter().all(kind);
+        let (by, lacks, add) = if !unix && only(|p| matches!(p, Proof::PeerUid(_))) {
+            (
+                "its uid",
+                "is a unix socket",
+                "listen: [\"unix:/run/keyferry/proxy.sock\"]",
+            )
+        } else if !tls && only(|p| matches!(p, Proof::Certificate(_))) {
+            (
+                "a certificate",
+                "is TLS",
+                "listen: [{ bind: \"127.0.0.1:8443\", tls: true }]",
+            )
+        } else {
+            continue;
+        };
+        let told = format!("agent `{}` is known by {by}, but no listener {lacks}", name.value);
+        found.warn(name.at, told).hint(format!("add one: `{add}`"));
     }
 }

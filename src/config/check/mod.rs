@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod certificates;
 mod expand;
 mod inject;
 mod listen;

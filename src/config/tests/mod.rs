@@ -195,6 +195,10 @@ fn what_loads_but_is_hardly_meant_is_warned_of() {
             "agents: { x: { peer_uid: 7 } }\nrules: [{ host: a.test }]",
             vec!["3:11 agent `x` is known by its uid, but no listener is a unix socket".to_owned()],
         ),
+        (
+            "agents: { x: { client_certificate: { ca: c.pem, dns: x.test } } }\nrules: [{ host: a.test }]",
+            vec!["3:11 agent `x` is known by a certificate, but no listener is TLS".to_owned()],
+        ),
     ] {
         assert_eq!(warned(text), expected, "{text}");
     }

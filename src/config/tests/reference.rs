@@ -114,6 +114,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`upstream`", "RawUpstream"),
     ("`secrets`: each secret", "SecretMap"),
     ("`agents`: each agent", "RawAgent"),
+    ("`client_certificate`", "RawCertificate"),
     ("`rules`: each rule", "RawRule"),
     ("`inject`: each injection", "RawInject"),
     ("`basic`", "RawBasic"),
