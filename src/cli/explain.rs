@@ -93,7 +93,9 @@ fn explain(config: &Config, ask: &Ask, judged: Result<&Rule, &Denied>) -> Told {
             Some(rule),
             "bytes pass unread; nothing is injected".to_owned(),
         ),
-        Action::Intercept { inject, plaintext } if ask.scheme == Scheme::Http && !inject.is_empty() && !plaintext => {
+        Action::Intercept { inject, plaintext, .. }
+            if ask.scheme == Scheme::Http && !inject.is_empty() && !plaintext =>
+        {
             let why = "the rule has a credential, and plain HTTP would show it on the way; use https".to_owned();
             told(false, "denied", Some(rule), why)
         }

@@ -4,7 +4,7 @@ use super::settings::{self, Failed};
 use crate::app::run::{Command, Report, prepare};
 use crate::audit::Totals;
 use crate::base::glob::HostPattern;
-use crate::config::model::{Action, Rule, RuleLimits};
+use crate::config::model::{Action, Rule, RuleLimits, Strays};
 use crate::config::{Config, presets};
 use anyhow::Result;
 use std::ffi::OsString;
@@ -94,6 +94,7 @@ fn allow_rule(hosts: Vec<HostPattern>) -> Rule {
     let action = Action::Intercept {
         inject: Vec::new(),
         plaintext: false,
+        strays: Strays::Block,
     };
     Rule {
         name: "--allow".into(),

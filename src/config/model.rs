@@ -179,7 +179,20 @@ pub enum Action {
         inject: Vec<Inject>,
         /// Whether credentials may go over plain HTTP on this rule.
         plaintext: bool,
+        /// What happens to a stand-in in a body or message, outside its own place.
+        strays: Strays,
     },
+}
+
+/// What happens to a stand-in that streams by outside its own place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strays {
+    /// The request is ended before the stand-in has gone out whole.
+    #[default]
+    Block,
+    /// It goes out as what it is, which is worth nothing. For a model's transcripts, which hold whatever the agent saw:
+    /// one look at its environment would end each request that comes after.
+    Pass,
 }
 
 /// One credential and where it goes.

@@ -172,7 +172,7 @@ mod tests {
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
             assert_eq!(loaded.config.secrets.len(), 1);
             assert_eq!(&*loaded.config.secrets[0].name, preset.name);
-            let injects = |rule: &crate::config::model::Rule| matches!(&rule.action, Action::Intercept { inject, plaintext: false } if !inject.is_empty());
+            let injects = |rule: &crate::config::model::Rule| matches!(&rule.action, Action::Intercept { inject, plaintext: false, .. } if !inject.is_empty());
             assert!(
                 loaded.config.rules.iter().any(injects),
                 "{} injects nothing",

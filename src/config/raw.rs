@@ -171,6 +171,9 @@ section! {
         "deny" deny: Option<At<RawDeny>>,
         /// `true`: credentials may go over plain HTTP on this rule.
         "plaintext" plaintext: Option<At<bool>>,
+        /// A placeholder in a body or a WebSocket message, outside its own place: `block` ends the request, `pass` lets it
+        /// out as what it is, for a model that is told whatever the agent has seen. Absent: `block`.
+        "stray_placeholders" stray_placeholders: Option<Text>,
         /// Caps for this rule, counted for each agent by itself.
         "limits" limits: Option<RawRuleLimits>,
     }

@@ -1,19 +1,21 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, StandIns, body, trailers};
+use super::{Error, Misplaced, StandIns, body, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::ids::SecretId;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Inject, Place};
+use crate::config::model::{Inject, Place, Strays};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, UPGRADE,
+};
 use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -43,6 +45,8 @@ pub struct Armed {
     pub needles: Vec<Arc<Needles>>,
     /// Stand-ins to swap in the text messages of a WebSocket.
     pub websocket: Vec<Message>,
+    /// What looks for stand-ins in the other messages of a WebSocket.
+    pub messages: Option<strays::Messages>,
     /// A body that was collected, as it will be sent.
     body: Option<Bytes>,
 }
@@ -94,16 +98,20 @@ impl Injector {
             .stand_ins
             .find_in_head(permitted.headers(), permitted.path_and_query())
         {
-            return Err(Error::Misplaced {
-                name: self.stand_ins.name(id),
-                place,
-            });
+            return Err(self.misplaced(id, place));
         }
-        if let Some(id) = armed.body.take().and_then(|body| self.stand_ins.find(&body)) {
-            return Err(Error::Misplaced {
-                name: self.stand_ins.name(id),
-                place: "the request body".to_owned(),
-            });
+        if permitted.strays() == Strays::Block {
+            match armed.body.take() {
+                Some(body) => {
+                    if let Some(id) = self.stand_ins.find(&body) {
+                        return Err(self.misplaced(id, "the request body".to_owned()));
+                    }
+                }
+                None => permitted.map_body(|body| strays::body(body, &self.stand_ins)),
+            }
+            if self.stand_ins.longest() > 0 && permitted.headers().contains_key(UPGRADE) {
+                armed.messages = Some(self.messages(&inject));
+            }
         }
         Ok(armed)
     }
@@ -179,7 +187,7 @@ impl Injector {
             Place::Path => self.swap_uri(permitted, id, None, stand_in).await?,
             Place::Body(pointer) => return self.swap_body(permitted, id, stand_in, pointer, armed).await,
             Place::WebSocket => {
-                if permitted.headers().contains_key(http::header::UPGRADE) {
+                if permitted.headers().contains_key(UPGRADE) {
                     let held = self.held(id, armed).await?;
                     armed.websocket.push(Message {
                         stand_in: Arc::clone(stand_in),
@@ -195,10 +203,7 @@ impl Injector {
             Swap::Unfit => Err(Error::Unfit(self.stand_ins.name(id))),
             Swap::Repeated => {
                 let place = format!("{} more than once", describe(place));
-                Err(Error::Misplaced {
-                    name: self.stand_ins.name(id),
-                    place,
-                })
+                Err(self.misplaced(id, place))
             }
         }
     }
@@ -255,6 +260,20 @@ impl Injector {
         headers.remove(EXPECT);
         permitted.map_body(|_| Body::full(bytes));
         Ok(())
+    }
+
+    /// What looks through the messages of a WebSocket, but for the stand-ins that are swapped in them.
+    fn messages(&self, inject: &[Inject]) -> strays::Messages {
+        let swapped = inject.iter().filter_map(|one| match one {
+            Inject::Placeholder { secret, places } if places.contains(&Place::WebSocket) => Some(*secret),
+            _ => None,
+        });
+        strays::Messages::new(&self.stand_ins, swapped.collect())
+    }
+
+    fn misplaced(&self, id: SecretId, place: String) -> Error {
+        let name = self.stand_ins.name(id);
+        Misplaced { name, place }.into()
     }
 
     /// Fetches a value and notes that it goes out.

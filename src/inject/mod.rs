@@ -5,11 +5,13 @@ pub mod arm;
 pub mod body;
 pub mod place;
 pub mod standin;
+pub mod strays;
 mod trailers;
 pub mod websocket;
 
 pub use arm::{Armed, Injector};
 pub use standin::StandIns;
+pub use strays::Misplaced;
 
 use std::sync::Arc;
 
@@ -32,13 +34,8 @@ pub enum Error {
     #[error("rule `{0}` has a credential, and the request is plain HTTP")]
     Plaintext(Arc<str>),
     /// A stand-in where it has no business.
-    #[error("the placeholder of `{name}` stands in {place}, where it is not swapped")]
-    Misplaced {
-        /// The credential.
-        name: Arc<str>,
-        /// Where it was seen.
-        place: String,
-    },
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
     /// The body cannot be searched for the stand-in.
     #[error("{0}")]
     Body(#[from] body::Error),

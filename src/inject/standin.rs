@@ -13,6 +13,7 @@ pub struct StandIns {
     names: Vec<Arc<str>>,
     finder: Option<AhoCorasick>,
     order: Vec<SecretId>,
+    longest: usize,
 }
 
 impl StandIns {
@@ -23,6 +24,7 @@ impl StandIns {
             .zip(0..)
             .filter_map(|(s, at)| s.as_ref().map(|s| (Arc::clone(s), SecretId(at))));
         let (texts, order): (Vec<_>, Vec<_>) = known.unzip();
+        let longest = texts.iter().map(|t| t.len()).max().unwrap_or(0);
         let texts = texts.iter().map(|t| t.as_bytes());
         let finder = if order.is_empty() {
             None
@@ -35,7 +37,13 @@ impl StandIns {
             names,
             finder,
             order,
+            longest,
         }
+    }
+
+    /// Bytes in the longest stand-in; 0 when there is none.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The stand-in of a secret.
@@ -50,8 +58,13 @@ impl StandIns {
 
     /// The first stand-in found in `bytes`.
     pub fn find(&self, bytes: &[u8]) -> Option<SecretId> {
-        let found = self.finder.as_ref()?.find(bytes)?;
-        self.order.get(found.pattern().as_usize()).copied()
+        self.all_in(bytes).next()
+    }
+
+    /// Every stand-in in `bytes`.
+    pub fn all_in(&self, bytes: &[u8]) -> impl Iterator<Item = SecretId> {
+        let found = self.finder.iter().flat_map(move |finder| finder.find_iter(bytes));
+        found.filter_map(|found| self.order.get(found.pattern().as_usize()).copied())
     }
 
     /// The first stand-in in the headers or the path, with the place it stands in.

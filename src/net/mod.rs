@@ -4,6 +4,7 @@
 pub mod dial;
 mod expect;
 pub mod guard;
+mod outgoing;
 pub mod pool;
 pub mod resolve;
 pub mod send;

@@ -3,6 +3,7 @@
 
 use super::dial::Dialer;
 use super::expect::Gate;
+use super::outgoing::Failure;
 use super::pool::{Found, Key, Pool, Settings, Stream};
 use super::tls::{Tls, chose_h2, has_no_http1};
 use super::{Error, shape};
@@ -57,6 +58,7 @@ pub struct Answer {
 pub struct Lease {
     kept: Option<Kept>,
     gate: Option<Gate>,
+    failure: Option<Failure>,
     _held: crate::policy::limit::Held,
 }
 
@@ -73,6 +75,12 @@ enum Kept {
 }
 
 impl Lease {
+    /// Why the request's body failed, if it did while the response was under way.
+    pub fn request_failure(&self) -> Option<Error> {
+        let failed = self.failure.as_ref().and_then(Failure::take);
+        failed.map(Error::RequestBody)
+    }
+
     /// The response was read to its end: the connection may serve another request.
     pub fn finish(&mut self) {
         let withheld = self.gate.take().is_some_and(|gate| !gate.is_open());
@@ -125,6 +133,7 @@ impl Upstream {
     /// When no connection can be had, or no valid response comes in time.
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let (target, scheme, mut request, held) = permitted.into_ask();
+        let failure = Failure::keep(&mut request);
         let gate = Gate::install(&mut request);
         let mut key = Key {
             scheme,
@@ -141,11 +150,19 @@ impl Upstream {
                 }
                 connection => connection?,
             };
-            match self.send(&key, connection, request, &mut times).await? {
+            let sent = self.send(&key, connection, request, &mut times).await;
+            let sent = sent.map_err(|error| {
+                failure
+                    .as_ref()
+                    .and_then(Failure::take)
+                    .map_or(error, Error::RequestBody)
+            });
+            match sent? {
                 Sent::Answered(response, kept) => {
                     let lease = Lease {
                         kept: Some(kept),
                         gate,
+                        failure,
                         _held: held,
                     };
                     return Ok(Answer {

@@ -168,8 +168,8 @@ impl Policy {
     pub fn permit(&self, agent: AgentId, ask: &Ask, request: Request<Body>) -> Result<Permitted, Denied> {
         let known = self.hosts.lookup(&ask.target);
         let (id, ready) = self.judge(agent, ask, &known)?;
-        let (inject, plaintext) = match &ready.rule.action {
-            Action::Intercept { plaintext, .. } => (Arc::clone(&ready.inject), *plaintext),
+        let (inject, plaintext, strays) = match &ready.rule.action {
+            Action::Intercept { plaintext, strays, .. } => (Arc::clone(&ready.inject), *plaintext, *strays),
             Action::Deny { reason } => return Err(ready.denies(&ask.target, reason.as_ref())),
             Action::Tunnel => {
                 return Err(Denied::Opaque {
@@ -188,6 +188,7 @@ impl Policy {
             rule,
             inject,
             plaintext,
+            strays,
             watched: self.watched(&known),
             held,
         })

@@ -6,7 +6,7 @@ use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
 use crate::base::ids::{RuleId, SecretId};
-use crate::config::model::{Inject, Rule};
+use crate::config::model::{Inject, Rule, Strays};
 use http::{HeaderMap, Method, Request, Uri};
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ pub struct Permitted {
     pub(super) rule: Arc<Rule>,
     pub(super) inject: Arc<[Inject]>,
     pub(super) plaintext: bool,
+    pub(super) strays: Strays,
     pub(super) watched: Arc<[SecretId]>,
     pub(super) held: Held,
 }
@@ -59,6 +60,11 @@ impl Permitted {
     /// Whether that rule lets a credential go over plain HTTP.
     pub fn plaintext(&self) -> bool {
         self.plaintext
+    }
+
+    /// What that rule has happen to a stand-in outside its own place.
+    pub fn strays(&self) -> Strays {
+        self.strays
     }
 
     /// The request's method.

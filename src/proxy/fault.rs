@@ -233,8 +233,7 @@ impl From<inject::Error> for Fault {
                 Self::broken(StatusCode::BAD_GATEWAY, "credential_unfit", &told, message)
             }
             E::Plaintext(_) => Self::refused(StatusCode::FORBIDDEN, "plaintext_refused", message).hint("use https"),
-            E::Misplaced { .. } => Self::refused(StatusCode::FORBIDDEN, "placeholder_misplaced", message)
-                .hint("the value you hold is a placeholder; it works only towards its own service, in its own place"),
+            E::Misplaced(misplaced) => misplaced.into(),
             E::Body(inject::body::Error::NotText) => {
                 let told = "the credential cannot stand where the rule puts it; the request was not sent";
                 Self::broken(StatusCode::BAD_GATEWAY, "credential_unfit", told, message)
@@ -250,6 +249,13 @@ impl From<inject::Error> for Fault {
                 cause,
             ),
         }
+    }
+}
+
+impl From<inject::Misplaced> for Fault {
+    fn from(misplaced: inject::Misplaced) -> Self {
+        Self::refused(StatusCode::FORBIDDEN, "placeholder_misplaced", misplaced.to_string())
+            .hint("the value you hold is a placeholder; it works only towards its own service, in its own place")
     }
 }
 
@@ -292,6 +298,7 @@ impl From<net::Error> for Fault {
             E::RequestBody(_) if let Some(too_large) = find::<TooLarge>(&error) => {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", too_large.to_string())
             }
+            E::RequestBody(_) if let Some(misplaced) = find::<inject::Misplaced>(&error) => misplaced.clone().into(),
             E::RequestBody(_) => Self::broken(
                 StatusCode::BAD_REQUEST,
                 "request_body_failed",

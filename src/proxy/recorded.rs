@@ -1,5 +1,6 @@
 //! A reply's body, which carries the record: when it ends, however it ends, one line is written.
 
+use super::fault::Fault;
 use super::halfclose::Ends;
 use super::hygiene;
 use super::live::Proxy;
@@ -7,7 +8,7 @@ use crate::audit::{Log, Outcome, Record};
 use crate::base::body::{Body, BoxError};
 use crate::base::tasks::Tasks;
 use crate::metrics::{Active, Metrics, RuleMetrics};
-use crate::net::Lease;
+use crate::net::{self, Lease};
 use crate::scrub::Unscrubbable;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -143,6 +144,9 @@ pub enum Cut {
     /// More time than the rule allows.
     #[error("the exchange took longer than the rule allows")]
     TooLong,
+    /// The request's body failed before it was whole.
+    #[error("the request broke off")]
+    Request,
 }
 
 impl Recorded {
@@ -178,6 +182,14 @@ impl Recorded {
         }
     }
 
+    /// The reply broke off because its request did.
+    fn cut_for(&mut self, failure: net::Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let fault = Fault::from(failure);
+        self.entry
+            .failed(fault.outcome, fault.code, fault.cause.or(Some(fault.message)));
+        self.cut(fault.code, Cut::Request.into())
+    }
+
     fn cut(&mut self, code: &'static str, why: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.ended = true;
         self.lease = None;
@@ -203,10 +215,13 @@ impl http_body::Body for Recorded {
                 this.finish();
                 Poll::Ready(None)
             }
-            Some(Err(why)) => {
-                let code = why.downcast_ref().map_or("upstream_broke_off", Unscrubbable::code);
-                this.cut(code, why)
-            }
+            Some(Err(why)) => match this.lease.as_ref().and_then(Lease::request_failure) {
+                Some(failure) => this.cut_for(failure),
+                None => {
+                    let code = why.downcast_ref().map_or("upstream_broke_off", Unscrubbable::code);
+                    this.cut(code, why)
+                }
+            },
             Some(Ok(mut frame)) => {
                 if let Some(bytes) = frame.data_ref() {
                     this.entry.record.bytes_out += bytes.len() as u64;

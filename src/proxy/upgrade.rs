@@ -12,8 +12,9 @@ use crate::audit::Outcome;
 use crate::base::ask::Ask;
 use crate::base::body::Body;
 use crate::config::model::Action;
-use crate::inject::Armed;
+use crate::inject::strays;
 use crate::inject::websocket::Rewriter;
+use crate::inject::{Armed, Misplaced};
 use crate::net::{Answer, Lease};
 use crate::scrub::{self, websocket::Scrub};
 use aws_lc_rs::digest;
@@ -47,6 +48,8 @@ pub struct Splice {
     agent: OnUpgrade,
     upstream: OnUpgrade,
     ask: Ask,
+    /// Looks for stand-ins where none is swapped.
+    messages: Option<strays::Messages>,
     outward: Option<Rewriter>,
     inward: Scrub,
     hits: Arc<AtomicU64>,
@@ -134,7 +137,7 @@ impl Switch {
     pub fn agree(
         self,
         answer: Answer,
-        armed: Armed,
+        mut armed: Armed,
         ask: Ask,
         hits: &Arc<AtomicU64>,
     ) -> Result<(Response<Body>, Splice), Fault> {
@@ -157,6 +160,10 @@ impl Switch {
         if !armed.needles.is_empty() && headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
             return Err(wrong("it chose an extension that was not offered"));
         }
+        // What an extension has compressed cannot be read.
+        let messages = armed
+            .messages
+            .take_if(|_| !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS));
         let upstream = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         hygiene::response(&mut parts.headers);
@@ -169,6 +176,7 @@ impl Switch {
             agent: self.agent,
             upstream,
             ask,
+            messages,
             outward: outward(&armed)?,
             inward: Scrub::new(&armed.needles),
             hits: Arc::clone(hits),
@@ -212,13 +220,18 @@ impl Splice {
         };
         let (from_agent, to_agent) = tokio::io::split(tallied);
         let (from_upstream, to_upstream) = tokio::io::split(upstream);
-        let (mut outward, mut inward) = (self.outward, self.inward);
+        let (mut messages, mut outward, mut inward) = (self.messages, self.outward, self.inward);
         let passing = both(
-            pump(from_agent, to_upstream, |read, write| match &mut outward {
-                Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
-                None => {
-                    write.extend_from_slice(&read);
-                    Ok(())
+            pump(from_agent, to_upstream, |read, write| {
+                if let Some(messages) = &mut messages {
+                    messages.look(read.clone()).map_err(io::Error::other)?;
+                }
+                match &mut outward {
+                    Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
+                    None => {
+                        write.extend_from_slice(&read);
+                        Ok(())
+                    }
                 }
             }),
             pump(from_upstream, to_agent, |read, write| {
@@ -228,7 +241,10 @@ impl Splice {
         tokio::select! {
             ended = passing => match ended {
                 Ok(_) => entry.settle(),
-                Err(error) => entry.failed(Outcome::Failed, "websocket_broke", Some(error.to_string())),
+                Err(error) => {
+                    let (outcome, code) = blame(&error);
+                    entry.failed(outcome, code, Some(error.to_string()));
+                }
             },
             () = idle(proxy, &read, &out) => {
                 entry.failed(Outcome::Failed, "idle", Some("no byte passed for too long".into()));
@@ -256,6 +272,20 @@ async fn forbidden(proxy: &Proxy, conn: &Conn, ask: &Ask) {
         }
     }
     std::future::pending().await
+}
+
+/// Tells a stand-in that was stopped from a connection that broke.
+fn blame(error: &io::Error) -> (Outcome, &'static str) {
+    use crate::inject::websocket::Error;
+    let stopped = error.get_ref().is_some_and(|inner| {
+        let swapping = inner.downcast_ref::<Error>();
+        inner.is::<Misplaced>() || matches!(swapping, Some(Error::Misplaced | Error::Repeated))
+    });
+    if stopped {
+        (Outcome::Denied, "placeholder_misplaced")
+    } else {
+        (Outcome::Failed, "websocket_broke")
+    }
 }
 
 /// What swaps stand-ins in messages from the agent, if the rule says so.

@@ -16,10 +16,10 @@ use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Opens a WebSocket as a browser would, over the agent's HTTP of choice.
-async fn open(agent: &Agent, http2: bool, path: &str) -> Result<Socket, (StatusCode, String)> {
+pub async fn open(agent: &Agent, http2: bool, path: &str) -> Result<Socket, (StatusCode, String)> {
     let url = format!("https://api.test{path}");
     let (mut http, ask) = if http2 {
         let ask = Request::connect(&url).extension(Protocol::from_static("websocket"));

@@ -87,6 +87,10 @@ fn from_preset<'r>(
             agents: rule.agents.clone(),
             allow: rule.allow.clone().or_else(|| ready.allow.clone()),
             limits: rule.limits.clone(),
+            stray_placeholders: rule
+                .stray_placeholders
+                .clone()
+                .or_else(|| ready.stray_placeholders.clone()),
             ..ready.clone()
         }),
         preset: Some(preset),
@@ -135,7 +139,7 @@ fn only_changes(rule: &RawRule, found: &mut Findings<'_>) {
         if let Some(place) = place {
             found
                 .error(place, format!("`{key}` is the preset's to say"))
-                .hint("beside `preset` stand `name`, `secret`, `agents`, `allow` and `limits`; write a rule of your own for more");
+                .hint("beside `preset` stand `name`, `secret`, `agents`, `allow`, `limits` and `stray_placeholders`; write a rule of your own for more");
         }
     }
 }

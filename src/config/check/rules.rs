@@ -8,7 +8,7 @@ use crate::base::glob::{Allow, HostGlob, HostPattern};
 use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
 use crate::config::looks::shown;
-use crate::config::model::{Action, Rate, Rule, RuleLimits};
+use crate::config::model::{Action, Rate, Rule, RuleLimits, Strays};
 use crate::config::place::Place;
 use crate::config::raw::{RawDeny, RawRule, RawRuleLimits};
 use crate::config::read::Findings;
@@ -46,6 +46,7 @@ pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
         action: Action::Intercept {
             inject: Vec::new(),
             plaintext: false,
+            strays: Strays::Block,
         },
         limits: RuleLimits::default(),
     }
@@ -169,10 +170,12 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
     let inject = raw.inject.as_ref();
     // Checked even where it may not stand, so that its own mistakes are told too.
     let injected = inject.map_or(Some(Vec::new()), |many| inject::all(many, scope, found));
+    let strays = strays(raw.stray_placeholders.as_ref(), found);
     match (deny, tunnel) {
         (None, None) => Some(Action::Intercept {
             inject: injected?,
             plaintext: raw.plaintext.as_ref().is_some_and(|p| p.value),
+            strays: strays?,
         }),
         (None, Some(_)) => {
             opaque(raw, found);
@@ -183,6 +186,7 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
                 ("inject", inject.map(|i| i.at)),
                 ("tunnel", tunnel.map(|t| t.at)),
                 ("plaintext", raw.plaintext.as_ref().map(|p| p.at)),
+                ("stray_placeholders", raw.stray_placeholders.as_ref().map(|s| s.at)),
                 ("limits", raw.limits.as_ref().map(|l| l.at)),
             ];
             for (key, place) in extra {
@@ -193,6 +197,22 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
                 }
             }
             deny_reason(deny, found).map(|reason| Action::Deny { reason })
+        }
+    }
+}
+
+fn strays(written: Option<&Text>, found: &mut Findings<'_>) -> Option<Strays> {
+    let Some(text) = written else {
+        return Some(Strays::default());
+    };
+    match text.as_str() {
+        "block" => Some(Strays::Block),
+        "pass" => Some(Strays::Pass),
+        other => {
+            found
+                .error(text.at, format!("`stray_placeholders` cannot be `{}`", shown(other)))
+                .hint("write `block` or `pass`");
+            None
         }
     }
 }
@@ -227,6 +247,10 @@ fn opaque(raw: &RawRule, found: &mut Findings<'_>) {
         (
             raw.plaintext.as_ref().map(|x| x.at),
             "a tunnel is not inspected, so `plaintext` says nothing",
+        ),
+        (
+            raw.stray_placeholders.as_ref().map(|x| x.at),
+            "a tunnel is not inspected, so no placeholder is seen in it",
         ),
         (
             limits.and_then(|l| l.request_body.as_ref()).map(|x| x.at),

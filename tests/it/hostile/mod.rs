@@ -17,6 +17,7 @@ mod matrix;
 mod paths;
 mod placeholders;
 mod smuggled;
+mod strays;
 mod witness;
 
 use crate::rig::proxy::{Proxy, Rig};
