@@ -185,7 +185,7 @@ impl fmt::Debug for Messages {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::config::Config;
     use proptest::prelude::*;
