@@ -123,7 +123,7 @@ rules:
     };
     let app = App::build(config.unwrap().config, options).await.unwrap();
     app.start().await.unwrap();
-    let Local::Tcp(listener) = app.locals()[0].clone() else {
+    let (Local::Tcp(listener), _) = app.locals()[0].clone() else {
         unreachable!("it listens on TCP")
     };
     Started {

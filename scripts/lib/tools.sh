@@ -21,6 +21,11 @@ install_apt() {
   command -v go >/dev/null || missing+=(golang-go)
   command -v javac >/dev/null || missing+=(openjdk-17-jdk-headless)
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+  command -v ip >/dev/null || missing+=(iproute2)
+  command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
+  command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || missing+=(iptables)
+  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
+  command -v proxychains4 >/dev/null || missing+=(proxychains4)
   command -v faketime >/dev/null || missing+=(faketime)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
@@ -34,6 +39,7 @@ install_apt() {
     install "${missing[@]}" >/dev/null
   # A package may start its server; the tests start their own.
   if [[ " ${missing[*]} " == *" nginx-light "* ]]; then as_root service nginx stop >/dev/null 2>&1 || true; fi
+  if [[ " ${missing[*]} " == *" haproxy "* ]]; then as_root service haproxy stop >/dev/null 2>&1 || true; fi
 }
 
 # Runs "$2…" unless the file "$1" was already handled with this content.

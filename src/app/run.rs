@@ -74,7 +74,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         own: Some((named, is_token)),
     };
     let app = App::build(config, options).await?;
-    let Some(Local::Tcp(address)) = app.locals().first().cloned() else {
+    let Some((Local::Tcp(address), _)) = app.locals().first().cloned() else {
         bail!("the proxy has no address")
     };
     let dir = tempfile::Builder::new()

@@ -2,7 +2,7 @@
 
 use super::assemble::{self, Surroundings};
 use crate::admin::Admin;
-use crate::audit::Log;
+use crate::audit::{Log, Way};
 use crate::base::host::Host;
 use crate::base::peer::Peer;
 use crate::base::secret::IsToken;
@@ -11,13 +11,13 @@ use crate::base::wire::Wire;
 use crate::ca::authority::Authority;
 use crate::ca::leaves::Leaves;
 use crate::config::Config;
-use crate::config::model::{Bind, Limits, Listen};
+use crate::config::model::{Bind, Limits, Listen, Speak};
 use crate::identity::Shown;
 use crate::listen::bound::Local;
 use crate::listen::{Accepted, Bound, owner, serve};
 use crate::metrics::Metrics;
 use crate::proxy::connection::{Caller, Own};
-use crate::proxy::{Proxy, entry};
+use crate::proxy::{Proxy, entry, socks};
 use crate::store::Store;
 use anyhow::Result;
 use parking_lot::Mutex;
@@ -54,7 +54,7 @@ pub struct App {
     listeners: Mutex<Vec<(Listen, Bound)>>,
     admin_socket: Mutex<Option<Bound>>,
     admin: Option<Admin>,
-    locals: Vec<Local>,
+    locals: Vec<(Local, &'static str)>,
     own: Option<(Arc<str>, IsToken)>,
     limits: Limits,
 }
@@ -82,9 +82,13 @@ impl App {
         let log = Log::open(&config.audit)?;
         let metrics = Arc::new(Metrics::new()?);
         let (tasks, background) = (Tasks::new(), Tasks::new());
-        let locals: Vec<Local> = listeners.iter().map(|(_, bound)| bound.local().clone()).collect();
+        let locals: Vec<_> = listeners
+            .iter()
+            .map(|(listen, bound)| (bound.local().clone(), listen.speak.as_str()))
+            .collect();
         let own = locals
             .iter()
+            .map(|(local, _)| local)
             .chain(admin_socket.iter().map(Bound::local))
             .filter_map(tcp)
             .collect();
@@ -121,8 +125,8 @@ impl App {
         Ok(app)
     }
 
-    /// Where agents connect, with real ports.
-    pub fn locals(&self) -> &[Local] {
+    /// Where agents connect, with real ports, and what is spoken there.
+    pub fn locals(&self) -> &[(Local, &'static str)] {
         &self.locals
     }
 
@@ -146,6 +150,7 @@ impl App {
             };
             let door = Door {
                 proxy: Arc::clone(&self.proxy),
+                speak: listen.speak,
                 tls,
                 own: self.own.clone(),
                 local: bound.local().clone(),
@@ -214,7 +219,7 @@ impl App {
         let Some(admin) = &self.admin else { return };
         let token = config.admin.as_ref().and_then(|admin| admin.token);
         let token = token.map(|id| assemble::token_test(&self.store.lock(), id));
-        let listen = self.locals.iter().map(ToString::to_string).collect();
+        let listen = self.locals.iter().map(|(local, _)| local.to_string()).collect();
         admin.update(assemble::status(config, listen), token);
     }
 }
@@ -223,6 +228,7 @@ impl App {
 #[derive(Clone)]
 struct Door {
     proxy: Arc<Proxy>,
+    speak: Speak,
     /// What an HTTPS proxy is called by those that name no host.
     tls: Option<Host>,
     own: Option<(Arc<str>, IsToken)>,
@@ -235,6 +241,10 @@ impl Door {
         let own = self.own.as_ref().map(|own| self.admit(accepted.peer, own));
         let mut caller = Caller {
             peer: accepted.peer,
+            way: match self.speak {
+                Speak::Proxy => Way::Proxy,
+                Speak::Socks => Way::Socks,
+            },
             shown: None,
             offered: None,
             own,
@@ -250,7 +260,10 @@ impl Door {
                 Err(_) => return,
             },
         };
-        entry::serve(self.proxy, wire, caller).await;
+        match self.speak {
+            Speak::Proxy => entry::serve(self.proxy, wire, caller).await,
+            Speak::Socks => socks::serve(self.proxy, wire, caller).await,
+        }
     }
 
     /// A command's own listener is for its user alone: another user of this machine must show the token.
@@ -333,7 +346,7 @@ pub fn loopback() -> Listen {
     let bind = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     Listen {
         bind,
-        speak: crate::config::model::Speak::Proxy,
+        speak: Speak::Proxy,
         tls: false,
         mode: None,
     }

@@ -10,7 +10,7 @@ mod record;
 mod writer;
 
 pub use log::{Denial, Log, Totals};
-pub use record::{Durations, MaskedPath, Mode, Outcome, Record};
+pub use record::{Durations, MaskedPath, Mode, Outcome, Record, Way};
 
 use std::path::PathBuf;
 

@@ -20,6 +20,9 @@ pub struct Record {
     /// The other side of the agent's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Arc<str>>,
+    /// The way in it took, as the listener's `speak` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
     /// Where it asked to go.
     #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -76,6 +79,7 @@ impl Record {
             request_id: request_id.into(),
             agent: None,
             peer: None,
+            way: None,
             target: None,
             mode: None,
             scheme: None,
@@ -107,6 +111,20 @@ impl Record {
             self.request_id = cut(&self.request_id, 64).into();
         }
     }
+}
+
+/// The way in that an exchange took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// CONNECT or absolute-form.
+    Proxy,
+    /// SOCKS5, on whichever listener.
+    Socks,
+    /// Redirected by the firewall.
+    Transparent,
+    /// By base URL.
+    Gateway,
 }
 
 /// How an exchange was handled.

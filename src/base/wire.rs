@@ -1,6 +1,6 @@
 //! A byte stream with its kind erased, and bytes already read put back in front of it.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +15,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// A byte stream: a socket, TLS on a socket, or a stream of an HTTP/2 connection; with bytes that
 /// were read ahead handed out first.
 pub struct Wire {
-    ahead: Bytes,
+    ahead: BytesMut,
     stream: Box<dyn Stream>,
 }
 
@@ -28,38 +28,56 @@ impl Wire {
     /// Wraps a stream of which `ahead` was already read.
     pub fn with_ahead(ahead: Bytes, stream: impl Stream) -> Self {
         Self {
-            ahead,
+            ahead: ahead.into(),
             stream: Box::new(stream),
         }
     }
 
     /// Puts `bytes` in front of what is still to be read.
     pub fn put_back(&mut self, bytes: Bytes) {
-        if self.ahead.is_empty() {
-            self.ahead = bytes;
-        } else {
-            self.ahead = [bytes.as_ref(), self.ahead.as_ref()].concat().into();
-        }
+        let mut ahead = BytesMut::from(bytes);
+        ahead.extend_from_slice(&self.ahead);
+        self.ahead = ahead;
     }
 
-    /// Reads until `decide` has seen enough, at most `limit` bytes, and puts everything back.
-    /// `None` when the stream ends, or the limit is reached, without a decision.
+    /// Reads until `decide` has seen enough, at most about `limit` bytes, and keeps everything for whoever reads
+    /// next, also when this is dropped before it is done. `None` when the stream ends, or the limit is reached,
+    /// without a decision.
     ///
     /// # Errors
     /// When the stream fails.
     pub async fn look<T>(&mut self, limit: usize, decide: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
-        let mut seen = Vec::new();
-        let found = loop {
-            let mut chunk = [0; 1024];
-            let count = self.read(&mut chunk).await?;
-            seen.extend_from_slice(chunk.get(..count).unwrap_or_default());
-            let found = decide(&seen);
-            if found.is_some() || count == 0 || seen.len() >= limit {
-                break found;
+        loop {
+            let found = decide(&self.ahead);
+            if found.is_some() || self.ahead.len() >= limit {
+                return Ok(found);
             }
-        };
-        self.put_back(seen.into());
-        Ok(found)
+            let mut chunk = [0; 1024];
+            let count = self.stream.read(&mut chunk).await?;
+            if count == 0 {
+                return Ok(None);
+            }
+            self.ahead.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Reads one message of at most `limit` bytes, of which `read` says how many it took; what came after it is put
+    /// back. `None` when the stream ends, or the limit is reached, before it is whole.
+    ///
+    /// # Errors
+    /// When the stream fails: as the outer result. When the message is none: as the inner.
+    pub async fn message<T, E>(
+        &mut self,
+        limit: usize,
+        read: impl Fn(&[u8]) -> Result<Option<(T, usize)>, E>,
+    ) -> io::Result<Result<Option<T>, E>> {
+        let whole = self.look(limit, |seen| read(seen).transpose()).await?;
+        Ok(whole.transpose().map(|found| {
+            found.map(|(message, taken)| {
+                self.ahead.advance(taken.min(self.ahead.len()));
+                message
+            })
+        }))
     }
 }
 
@@ -71,6 +89,10 @@ impl AsyncRead for Wire {
         let count = self.ahead.len().min(buf.remaining());
         buf.put_slice(self.ahead.get(..count).unwrap_or_default());
         self.ahead.advance(count);
+        if self.ahead.is_empty() {
+            // Its memory is not kept for as long as the connection lives.
+            self.ahead = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -47,8 +47,8 @@ async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
     let _mark = super::reload::Mark::leave(&path)?;
     let admin = app.admin_local();
     app.start().await?;
-    for local in app.locals() {
-        settings::say(&format!("listening on {local} (proxy)"));
+    for (local, spoken) in app.locals() {
+        settings::say(&format!("listening on {local} ({spoken})"));
     }
     if let Some(local) = admin {
         settings::say(&format!("listening on {local} (admin)"));

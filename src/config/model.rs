@@ -62,8 +62,20 @@ pub enum Bind {
 /// What a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speak {
-    /// HTTP proxying: CONNECT and absolute-form, HTTP/1.1 and HTTP/2.
+    /// HTTP proxying: CONNECT and absolute-form, HTTP/1.1 and HTTP/2; and SOCKS5 by its first byte.
     Proxy,
+    /// SOCKS5 alone.
+    Socks,
+}
+
+impl Speak {
+    /// As the config names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Socks => "socks",
+        }
+    }
 }
 
 /// The operator's listener: metrics, health, status.

@@ -36,9 +36,10 @@ section! {
     ListenMap, "a listener", {
         /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/keyferry/proxy.sock`. Port 0 lets the kernel choose.
         "bind" bind: Text,
-        /// What is spoken there: `proxy` (HTTP proxying: CONNECT and absolute-form).
+        /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too) or `socks` (SOCKS5 alone).
+        /// Absent: `proxy`.
         "speak" speak: Option<Text>,
-        /// Whether the socket itself is TLS, which makes it an HTTPS proxy.
+        /// Whether the socket itself is TLS, which makes it an HTTPS proxy, or SOCKS5 over TLS.
         "tls" tls: Option<At<bool>>,
         /// Permission bits of a unix socket, in octal: `"0660"`.
         "mode" mode: Option<Text>,

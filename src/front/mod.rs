@@ -1,5 +1,8 @@
-//! What is spoken on the proxy port, as pure readers: from a request to the target it asks for.
+//! What is spoken on a listener, as pure readers: from bytes or a request to the target it asks for.
 //! They trust nothing, do no I/O and know no rule.
+
+pub mod first;
+pub mod socks;
 
 use crate::base::host::{BadHost, Target};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};

@@ -174,6 +174,15 @@ pub fn offer(headers: &HeaderMap) -> Option<HeaderValue> {
     Some(offered)
 }
 
+/// A token as the password of a Basic credential, for ways in that have no header of their own.
+pub fn offer_of(token: &[u8]) -> Option<HeaderValue> {
+    let pair = [b":", token].concat();
+    let text = base64::engine::general_purpose::STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {text}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// The token in `Bearer T` or in the password of `Basic base64(user:T)` (RFC 7617 §2).
 pub fn offered_token(value: &HeaderValue) -> Option<Vec<u8>> {
     let text = value.to_str().ok()?;

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::halfclose::Hold;
 use super::live::Live;
-use crate::audit::{Mode, Record};
+use crate::audit::{Mode, Record, Way};
 use crate::base::ask::Scheme;
 use crate::base::host::Target;
 use crate::base::ids::AgentId;
@@ -19,9 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Caller {
     /// The kernel's word.
     pub peer: Peer,
+    /// The way in it took.
+    pub way: Way,
     /// The certificate from the handshake of a TLS listener; nothing in it is judged yet.
     pub shown: Option<Arc<Shown>>,
-    /// `Proxy-Authorization` as it came with the CONNECT; marked sensitive.
+    /// `Proxy-Authorization` as it came with the CONNECT, or what stands for it elsewhere; marked sensitive.
     pub offered: Option<HeaderValue>,
     /// Whose the listener is, where it is one agent's own.
     pub own: Option<Own>,
@@ -57,6 +59,21 @@ pub struct Conn {
     peer: Arc<str>,
     /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
     known: AtomicU64,
+}
+
+impl Caller {
+    /// The agent, by the configuration in force.
+    ///
+    /// # Errors
+    /// When it knows no such agent.
+    pub fn agent(&self, live: &Live) -> Result<AgentId, Unknown> {
+        match &self.own {
+            Some(own) => own.agent(live, self.offered.as_ref()),
+            None => live
+                .identity
+                .agent(&self.peer, self.shown.as_deref(), self.offered.as_ref()),
+        }
+    }
 }
 
 impl Own {
@@ -114,15 +131,7 @@ impl Conn {
         if known != NOBODY && known >> 32 == live.generation & 0xffff_ffff {
             return Ok(AgentId(u32::try_from(known & 0xffff_ffff).unwrap_or(0)));
         }
-        let agent = match &self.caller.own {
-            Some(own) => own.agent(live, self.caller.offered.as_ref())?,
-            None => {
-                let Caller {
-                    peer, shown, offered, ..
-                } = &self.caller;
-                live.identity.agent(peer, shown.as_deref(), offered.as_ref())?
-            }
-        };
+        let agent = self.caller.agent(live)?;
         self.known
             .store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
         Ok(agent)
@@ -131,6 +140,7 @@ impl Conn {
     /// Writes what is known here into a record.
     pub fn describe(&self, record: &mut Record) {
         record.peer = Some(Arc::clone(&self.peer));
+        record.way = Some(self.caller.way);
         record.target = Some(self.target.clone());
         record.scheme = Some(self.scheme.as_str());
         record.mode = Some(self.mode);

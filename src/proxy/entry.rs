@@ -1,94 +1,64 @@
-//! The proxy port: HTTP/1.1 and HTTP/2, CONNECT and absolute-form. Everything here treats the
+//! The proxy port: HTTP/1.1 and HTTP/2, CONNECT and absolute-form, and SOCKS5 by its first byte. Everything here treats the
 //! other side as hostile and unknown.
 
 use super::connection::{Caller, Conn};
 use super::fault::{Fault, chain};
+use super::grant::{Onward, grant};
 use super::live::Proxy;
 use super::recorded::{Entry, Recorded};
-use super::{intercept, tunnel};
-use crate::audit::{Mode, Outcome};
+use super::{serving, socks};
+use crate::audit::Mode;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::wire::Wire;
-use crate::policy::{Passage, Reach};
+use crate::front::first::{self, Spoken, Version};
 use crate::{front, identity};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
 
-/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Header fields in one request. Browsers send some 30.
-pub const MOST_HEADERS: usize = 128;
-
-/// What a granted CONNECT leads to, once the agent has its 200.
-enum Onward {
-    Intercept {
-        on: OnUpgrade,
-        conn: Conn,
-    },
-    Tunnel {
-        on: OnUpgrade,
-        conn: Conn,
-        stream: TcpStream,
-        passage: Passage,
-        entry: Entry,
-    },
-}
+/// A CONNECT's upgrade, and what its 200 leads to.
+type Upgrade = (OnUpgrade, Onward);
 
 /// Serves one connection on the proxy port. `wire` is past the listener's own TLS, if it has any.
 pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let _active = proxy.metrics.connected();
     let head_time = proxy.live().config.limits.head_time;
-    let look = wire.look(PREFACE.len(), is_http2);
+    let look = wire.look(first::PREFACE.len(), first::spoken);
     // Nothing, an error, or silence: there is nobody to answer.
-    let Some(Ok(Some(http2))) = proxy.first(head_time, look).await else {
-        return;
-    };
-    if http2 {
-        serve_http2(&proxy, wire, caller).await;
-    } else {
-        serve_http1(&proxy, wire, caller, head_time).await;
+    match proxy.first(head_time, look).await {
+        Some(Ok(Some(Spoken::Socks))) => socks::converse(&proxy, wire, caller).await,
+        Some(Ok(Some(Spoken::Http(Version::Http2)))) => converse(&proxy, wire, caller, Version::Http2).await,
+        // Whatever else it is, HTTP/1.1 has an answer for it.
+        Some(Ok(Some(_))) => converse(&proxy, wire, caller, Version::Http1).await,
+        None | Some(Err(_) | Ok(None)) => {}
     }
 }
 
-fn is_http2(seen: &[u8]) -> Option<bool> {
-    if seen.is_empty() || seen.len() < PREFACE.len() && PREFACE.starts_with(seen) {
-        return None;
-    }
-    Some(seen.starts_with(PREFACE))
-}
-
-async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, head_time: Duration) {
+async fn converse(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, version: Version) {
+    // On HTTP/1.1 a granted CONNECT ends the requests; on HTTP/2 it is one stream of many.
     let onward = Arc::new(Mutex::new(None));
-    let service = service_fn(|request| {
-        let (proxy, onward, caller) = (Arc::clone(proxy), Arc::clone(&onward), caller.clone());
+    let peer = caller.peer;
+    let ended = serving::serve(proxy, wire, version, |request| {
+        let (proxy, caller, onward) = (Arc::clone(proxy), caller.clone(), Arc::clone(&onward));
         async move {
             let (reply, next) = answer(&proxy, caller, request).await;
-            *onward.lock() = next;
-            Ok::<_, Infallible>(reply)
+            match (next, version) {
+                (Some(next), Version::Http2) => {
+                    let tasks = proxy.tasks.clone();
+                    tasks.spawn(async move { follow(&proxy, next).await });
+                }
+                (next, _) => *onward.lock() = next,
+            }
+            reply
         }
-    });
-    let connection = http1(head_time, proxy)
-        .serve_connection(TokioIo::new(wire), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = proxy.tasks.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
+    })
+    .await;
     if let Err(error) = ended {
-        tracing::debug!("connection from {}: {}", caller.peer, chain(&error));
+        tracing::debug!("connection from {peer}: {}", chain(&error));
     }
     let next = onward.lock().take();
     if let Some(next) = next {
@@ -96,133 +66,36 @@ async fn serve_http1(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, head_time: 
     }
 }
 
-async fn serve_http2(proxy: &Arc<Proxy>, wire: Wire, caller: Caller) {
-    let service = service_fn(|request| {
-        let (proxy, caller) = (Arc::clone(proxy), caller.clone());
-        async move {
-            let (reply, next) = answer(&proxy, caller, request).await;
-            if let Some(next) = next {
-                let (tasks, proxy) = (proxy.tasks.clone(), Arc::clone(&proxy));
-                tasks.spawn(async move { follow(&proxy, next).await });
-            }
-            Ok::<_, Infallible>(reply)
-        }
-    });
-    let connection = http2(proxy).serve_connection(TokioIo::new(wire), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = proxy.tasks.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("connection from {}: {}", caller.peer, chain(&error));
-    }
-}
-
-/// HTTP/1.1 towards agents, every limit stated.
-pub fn http1(head_time: Duration, proxy: &Proxy) -> hyper::server::conn::http1::Builder {
-    let head_bytes = proxy.live().config.limits.head_bytes;
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_time)
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .max_headers(MOST_HEADERS)
-        .max_header_size(head_bytes)
-        .max_buf_size(head_bytes.max(64 * 1024));
-    builder
-}
-
-/// HTTP/2 towards agents, every limit stated.
-pub fn http2(proxy: &Proxy) -> hyper::server::conn::http2::Builder<crate::base::tasks::Tasks> {
-    let limits = &proxy.live().config.limits;
-    let mut builder = hyper::server::conn::http2::Builder::new(proxy.tasks.clone());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(30))
-        .auto_date_header(false)
-        .enable_connect_protocol()
-        .max_concurrent_streams(limits.streams)
-        // h2's own defaults against rapid reset (CVE-2023-44487) and its kin, written down.
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(256)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .max_send_buf_size(512 * 1024);
-    builder
-}
-
 /// Answers one request on the proxy port.
 async fn answer(
     proxy: &Arc<Proxy>,
     mut caller: Caller,
     mut request: Request<Incoming>,
-) -> (Response<Body>, Option<Onward>) {
+) -> (Response<Body>, Option<Upgrade>) {
     caller.offered = identity::offer(request.headers());
-    if request.method() == Method::CONNECT {
-        let agent = Understands::by(&request);
-        let mut entry = Entry::begin(proxy);
-        entry.record.method = Some("CONNECT".into());
-        return match connect(proxy, caller, &mut request, &mut entry).await {
-            Ok(Granted::Intercept(conn)) => {
-                let on = hyper::upgrade::on(&mut request);
-                entry.discard();
-                (Response::new(Body::Empty), Some(Onward::Intercept { on, conn }))
-            }
-            Ok(Granted::Tunnel(conn, stream, passage)) => {
-                let on = hyper::upgrade::on(&mut request);
-                entry.record.status = Some(200);
-                entry.rule = Some(proxy.metrics.for_rule(&passage.rule().name));
-                (
-                    Response::new(Body::Empty),
-                    Some(Onward::Tunnel {
-                        on,
-                        conn,
-                        stream,
-                        passage,
-                        entry,
-                    }),
-                )
-            }
-            Err(fault) => (refuse(proxy, fault, entry, agent), None),
-        };
+    if request.method() != Method::CONNECT {
+        return (absolute(proxy, caller, request).await, None);
     }
-    (absolute(proxy, caller, request).await, None)
-}
-
-enum Granted {
-    Intercept(Conn),
-    Tunnel(Conn, TcpStream, Passage),
-}
-
-async fn connect(
-    proxy: &Arc<Proxy>,
-    caller: Caller,
-    request: &mut Request<Incoming>,
-    entry: &mut Entry,
-) -> Result<Granted, Fault> {
-    let live = proxy.live();
-    let target = front::connect(request)?;
-    let mut conn = Conn::new(caller, target, Scheme::Https, Mode::Intercept);
-    conn.describe(&mut entry.record);
-    ready(proxy)?;
-    let agent = conn.agent(&live)?;
-    entry.record.agent = live.agent_name(agent);
-    match live.policy.reach(agent, &conn.target)? {
-        Reach::Intercept => Ok(Granted::Intercept(conn)),
-        Reach::Tunnel(passage) => {
-            conn.mode = Mode::Tunnel;
-            conn.describe(&mut entry.record);
-            entry.record.rule = Some(Arc::clone(&passage.rule().name));
-            let stream = tunnel::dial(&live, &passage, &mut entry.record).await?;
-            Ok(Granted::Tunnel(conn, stream, passage))
+    let agent = Understands::by(&request);
+    let mut entry = Entry::begin(proxy);
+    entry.record.method = Some("CONNECT".into());
+    let granted = match front::connect(&request) {
+        Ok(target) => {
+            grant(
+                proxy,
+                Conn::new(caller, target, Scheme::Https, Mode::Intercept),
+                &mut entry,
+            )
+            .await
         }
+        Err(error) => Err(error.into()),
+    };
+    match granted {
+        Ok(granted) => {
+            let on = hyper::upgrade::on(&mut request);
+            (Response::new(Body::Empty), Some((on, granted.with(proxy, entry))))
+        }
+        Err(fault) => (refuse(fault, entry, agent), None),
     }
 }
 
@@ -232,7 +105,7 @@ async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>
     entry.record.method = Some(request.method().as_str().into());
     let target = match front::absolute(&request) {
         Ok(target) => target,
-        Err(error) => return refuse(proxy, error.into(), entry, Understands::by(&request)),
+        Err(error) => return refuse(error.into(), entry, Understands::by(&request)),
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await
@@ -271,23 +144,14 @@ impl Understands {
         Self {
             grpc: content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")),
             head: request.method() == Method::HEAD,
-            http1: request.version() != Version::HTTP_2,
+            http1: request.version() != http::Version::HTTP_2,
         }
     }
 }
 
 /// Turns a fault into a reply with its record.
-pub fn refuse(proxy: &Proxy, mut fault: Fault, mut entry: Entry, agent: Understands) -> Response<Body> {
-    entry.failed(
-        fault.outcome,
-        fault.code,
-        Some(fault.cause.clone().unwrap_or_else(|| fault.message.clone())),
-    );
-    match &fault.rule {
-        Some(rule) => entry.record.rule = Some(Arc::clone(rule)),
-        None => fault.rule.clone_from(&entry.record.rule),
-    }
-    entry.rule = fault.rule.as_ref().map(|rule| proxy.metrics.for_rule(rule));
+pub fn refuse(mut fault: Fault, mut entry: Entry, agent: Understands) -> Response<Body> {
+    entry.faulted(&mut fault);
     let mut reply = fault.reply(&entry.record.request_id, agent.grpc);
     if agent.http1 && fault.status == StatusCode::BAD_REQUEST {
         let close = http::HeaderValue::from_static("close");
@@ -299,27 +163,10 @@ pub fn refuse(proxy: &Proxy, mut fault: Fault, mut entry: Entry, agent: Understa
 }
 
 /// What comes after the 200 of a CONNECT.
-async fn follow(proxy: &Arc<Proxy>, onward: Onward) {
-    match onward {
-        Onward::Intercept { on, conn } => {
-            if let Ok(upgraded) = on.await {
-                intercept::serve(proxy, wire_of(upgraded), conn).await;
-            }
-        }
-        Onward::Tunnel {
-            on,
-            conn,
-            stream,
-            passage,
-            mut entry,
-        } => match on.await {
-            Ok(upgraded) => tunnel::run(proxy, wire_of(upgraded), &conn, stream, passage, entry).await,
-            Err(_) => entry.failed(
-                Outcome::Failed,
-                "agent_gone",
-                Some("the agent closed before its tunnel".into()),
-            ),
-        },
+async fn follow(proxy: &Arc<Proxy>, (on, onward): Upgrade) {
+    match on.await {
+        Ok(upgraded) => onward.run(proxy, wire_of(upgraded)).await,
+        Err(_) => onward.abandoned(),
     }
 }
 
@@ -338,6 +185,6 @@ pub fn wire_of(upgraded: hyper::upgrade::Upgraded) -> Wire {
 }
 
 /// The protocol's short name, for the record.
-pub fn protocol(version: Version) -> &'static str {
-    if version == Version::HTTP_2 { "h2" } else { "h1" }
+pub fn protocol(version: http::Version) -> &'static str {
+    if version == http::Version::HTTP_2 { "h2" } else { "h1" }
 }

@@ -56,7 +56,7 @@ impl Proxy {
                 self.tasks.spawn(async move { splice.run(&proxy, &conn, entry).await });
                 response
             }
-            Err(fault) => refuse(self, fault, entry, agent),
+            Err(fault) => refuse(fault, entry, agent),
         }
     }
 

@@ -175,6 +175,19 @@ impl From<front::Error> for Fault {
     }
 }
 
+impl From<front::socks::Error> for Fault {
+    fn from(error: front::socks::Error) -> Self {
+        use front::socks::Error as E;
+        let message = error.to_string();
+        match error {
+            E::Version4 | E::Command(_) => Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_refused", message),
+            E::Malformed(_) | E::AddressType | E::Host(_) => {
+                Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
+            }
+        }
+    }
+}
+
 impl From<Denied> for Fault {
     fn from(denied: Denied) -> Self {
         let rule = denied.rule().cloned();

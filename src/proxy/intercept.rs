@@ -1,41 +1,28 @@
 //! Inside a granted CONNECT: TLS ended with a leaf for the target, then each request judged by itself.
 
 use super::connection::Conn;
-use super::entry::{http1, http2};
 use super::fault::chain;
 use super::halfclose::{Ends, Hold, Patient};
 use super::live::Proxy;
 use super::recorded::Entry;
+use super::serving;
 use crate::audit::{Mode, Outcome};
 use crate::base::ask::Scheme;
 use crate::base::host::Host;
 use crate::base::wire::Wire;
-use http::Request;
+use crate::front::first::{self, Spoken, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustls::server::Acceptor;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The content type of a TLS handshake record (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 22;
-
-enum Inside {
-    Tls,
-    Http,
-    Neither,
-}
-
 /// Serves what the agent sends through a granted CONNECT.
 pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
     let head_time = proxy.live().config.limits.head_time;
-    let look = wire.look(1, |seen| seen.first().map(inside));
-    let Some(Ok(Some(inside))) = proxy.first(head_time, look).await else {
+    let look = wire.look(first::PREFACE.len(), first::spoken);
+    let Some(Ok(Some(spoken))) = proxy.first(head_time, look).await else {
         return note(
             proxy,
             &conn,
@@ -43,22 +30,20 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
             "nothing came through the granted CONNECT".to_owned(),
         );
     };
-    match inside {
-        Inside::Tls => {
+    match spoken {
+        Spoken::Tls => {
             let shaken = proxy.first(head_time, handshake(proxy, wire, &mut conn)).await;
             let shaken = shaken.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)));
             match shaken {
                 Ok(stream) => {
                     proxy.metrics.handshakes.inc();
-                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        return converse(proxy, Wire::new(stream), conn, Version::Http2).await;
+                    }
                     let hold = Hold::default();
-                    let wire = if http2 {
-                        Wire::new(stream)
-                    } else {
-                        Wire::new(Patient::new(stream, hold.clone()))
-                    };
-                    conn.hold = (!http2).then_some(hold);
-                    converse(proxy, wire, conn, http2).await;
+                    conn.hold = Some(hold.clone());
+                    let wire = Wire::new(Patient::new(stream, hold));
+                    converse(proxy, wire, conn, Version::Http1).await;
                 }
                 Err(error) => {
                     proxy.metrics.handshake_failures.inc();
@@ -67,12 +52,12 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
                 }
             }
         }
-        Inside::Http => {
+        Spoken::Http(version) => {
             conn.scheme = Scheme::Http;
             conn.mode = Mode::Plain;
-            converse(proxy, wire, conn, false).await;
+            converse(proxy, wire, conn, version).await;
         }
-        Inside::Neither => {
+        Spoken::Socks | Spoken::Other => {
             note(
                 proxy,
                 &conn,
@@ -80,14 +65,6 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
                 "neither TLS nor HTTP was spoken where it is inspected".to_owned(),
             );
         }
-    }
-}
-
-fn inside(first: &u8) -> Inside {
-    match first {
-        &HANDSHAKE => Inside::Tls,
-        b'A'..=b'Z' => Inside::Http,
-        _ => Inside::Neither,
     }
 }
 
@@ -123,45 +100,27 @@ fn note(proxy: &Proxy, conn: &Conn, code: &'static str, reason: String) {
     let mut entry = Entry::begin(proxy);
     conn.describe(&mut entry.record);
     let live = proxy.live();
-    entry.record.agent = conn.agent(&live).ok().and_then(|agent| live.agent_name(agent));
-    entry.failed(Outcome::Failed, code, Some(reason));
+    let agent = conn.agent(&live).ok();
+    entry.record.agent = agent.and_then(|agent| live.agent_name(agent));
+    // A way in that answers inside TLS has not been told yet that it may not.
+    match agent.map(|agent| live.policy.reach(agent, &conn.target)) {
+        Some(Err(denied)) => entry.faulted(&mut denied.into()),
+        _ => entry.failed(Outcome::Failed, code, Some(reason)),
+    }
 }
 
-async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, is_http2: bool) {
+async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, version: Version) {
     let conn = Arc::new(conn);
-    let service = service_fn(|request: Request<Incoming>| {
+    let ended = serving::serve(proxy, wire, version, |request| {
         let (proxy, conn) = (Arc::clone(proxy), Arc::clone(&conn));
         let mut entry = Entry::begin(&proxy);
         if let Some(hold) = &conn.hold {
             // At once: hyper looks for the end of input before it first polls what is returned here.
             entry.ends = Some(Ends::after(hold, request.body().is_end_stream()));
         }
-        async move { Ok::<_, Infallible>(proxy.answer(&conn, request, entry).await) }
-    });
-    let head_time = proxy.live().config.limits.head_time;
-    let ended = if is_http2 {
-        let connection = http2(proxy).serve_connection(TokioIo::new(wire), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = proxy.tasks.stopping() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    } else {
-        let connection = http1(head_time, proxy)
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = proxy.tasks.stopping() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    };
+        async move { proxy.answer(&conn, request, entry).await }
+    })
+    .await;
     if let Err(error) = ended {
         tracing::debug!("intercepted connection to {}: {}", conn.target, chain(&error));
     }

@@ -6,11 +6,14 @@ pub mod counted;
 pub mod entry;
 pub mod exchange;
 pub mod fault;
+pub mod grant;
 pub mod halfclose;
 pub mod hygiene;
 pub mod intercept;
 pub mod live;
 pub mod recorded;
+pub mod serving;
+pub mod socks;
 pub mod tunnel;
 pub mod upgrade;
 

@@ -77,6 +77,17 @@ impl Entry {
         }
     }
 
+    /// Notes a fault, and the rule that decided.
+    pub fn faulted(&mut self, fault: &mut Fault) {
+        let reason = fault.cause.clone().unwrap_or_else(|| fault.message.clone());
+        self.failed(fault.outcome, fault.code, Some(reason));
+        match &fault.rule {
+            Some(rule) => self.record.rule = Some(Arc::clone(rule)),
+            None => fault.rule.clone_from(&self.record.rule),
+        }
+        self.rule = fault.rule.as_ref().map(|rule| self.metrics.for_rule(rule));
+    }
+
     /// Writes nothing: a CONNECT that only opens the way for exchanges of their own is none itself.
     pub fn discard(mut self) {
         self.discarded = true;

@@ -33,4 +33,5 @@ mod run;
 mod shutdown;
 mod streaming;
 mod traces;
+mod ways;
 mod websocket;

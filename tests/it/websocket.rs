@@ -18,22 +18,28 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Opens a WebSocket as a browser would, over the agent's HTTP of choice.
+/// Opens a WebSocket through the proxy, over the agent's HTTP of choice.
 pub async fn open(agent: &Agent, http2: bool, path: &str) -> Result<Socket, (StatusCode, String)> {
-    let url = format!("https://api.test{path}");
-    let (mut http, ask) = if http2 {
-        let ask = Request::connect(&url).extension(Protocol::from_static("websocket"));
-        (agent.h2("api.test").await, ask.header("sec-websocket-version", "13"))
+    let http = if http2 {
+        agent.h2("api.test").await
     } else {
-        let ask = Request::get(&url)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket");
-        (
-            agent.h1("api.test").await,
-            ask.header("sec-websocket-version", "13")
-                .header("sec-websocket-key", KEY),
-        )
+        agent.h1("api.test").await
     };
+    over(http, &format!("https://api.test{path}")).await
+}
+
+/// Opens a WebSocket as a browser would.
+pub async fn over(mut http: Http, url: &str) -> Result<Socket, (StatusCode, String)> {
+    let http2 = matches!(http, Http::Two(_));
+    let ask = if http2 {
+        Request::connect(url).extension(Protocol::from_static("websocket"))
+    } else {
+        Request::get(url)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", KEY)
+    };
+    let ask = ask.header("sec-websocket-version", "13");
     let response = http.send(ask.body(routes::nothing()).unwrap()).await.unwrap();
     let wanted = if http2 {
         StatusCode::OK
@@ -64,7 +70,7 @@ pub async fn open(agent: &Agent, http2: bool, path: &str) -> Result<Socket, (Sta
     Ok(ClientBuilder::new().take_over(TokioIo::new(upgraded)))
 }
 
-async fn echo(socket: &mut Socket, message: Message) {
+pub async fn echo(socket: &mut Socket, message: Message) {
     socket.send(message.clone()).await.unwrap();
     let back = soon("the echo", socket.next()).await.unwrap().unwrap();
     assert_eq!(back.is_text(), message.is_text());

@@ -45,15 +45,7 @@ pub(super) fn local(port: u16) -> Listen {
 
 fn one(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Listen> {
     let bind = bind(&raw.bind, found);
-    let speak = raw.speak.as_ref().map_or(Some(Speak::Proxy), |speak| {
-        if speak.value != "proxy" {
-            found
-                .error(speak.at, format!("a listener cannot speak `{}`", shown(speak)))
-                .hint("it can speak `proxy`");
-            return None;
-        }
-        Some(Speak::Proxy)
-    });
+    let speak = raw.speak.as_ref().map_or(Some(Speak::Proxy), |text| speak(text, found));
     let mode = match &raw.mode {
         Some(mode) => self::mode(mode, bind.as_ref(), found).map(Some),
         None => Some(None),
@@ -64,6 +56,19 @@ fn one(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Listen> {
         tls: raw.tls.as_ref().is_some_and(|t| t.value),
         mode: mode?,
     })
+}
+
+fn speak(text: &Text, found: &mut Findings<'_>) -> Option<Speak> {
+    match text.as_str() {
+        "proxy" => Some(Speak::Proxy),
+        "socks" => Some(Speak::Socks),
+        other => {
+            found
+                .error(text.at, format!("a listener cannot speak `{}`", shown(other)))
+                .hint("it can speak `proxy` or `socks`");
+            None
+        }
+    }
 }
 
 fn mode(mode: &Text, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<u32> {

@@ -154,14 +154,7 @@ impl Agent {
 
     /// HTTP/1.1 inside a tunnel.
     pub async fn h1(&self, host: &str) -> Http {
-        let io = self.tls(host, &["http/1.1"]).await;
-        let (send, connection) = http1::Builder::new()
-            .preserve_header_case(true)
-            .handshake(TokioIo::new(io))
-            .await
-            .unwrap();
-        tokio::spawn(connection.with_upgrades());
-        Http::One(send)
+        Http::one(self.tls(host, &["http/1.1"]).await).await
     }
 
     /// HTTP/2 inside a tunnel.
@@ -172,13 +165,22 @@ impl Agent {
             Some(&b"h2"[..]),
             "the proxy offers no h2 for {host}"
         );
-        let (send, connection) = http2::Builder::new(TokioExecutor::new())
-            .max_header_list_size(1 << 20)
-            .handshake(TokioIo::new(io))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        Http::Two(send)
+        Http::two(io).await
+    }
+
+    /// HTTP over TLS for `host`, on any line that leads there.
+    pub async fn http_over<I>(&self, io: I, host: &str, http2: bool) -> Http
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let alpn: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
+        let io = self.handshake(io, host, alpn).await;
+        let io = io.unwrap_or_else(|error| panic!("no TLS for {host}: {error}"));
+        if http2 {
+            Http::two(io).await
+        } else {
+            Http::one(io).await
+        }
     }
 
     /// One GET over HTTP/1.1.
@@ -195,6 +197,24 @@ impl Agent {
 }
 
 impl Http {
+    /// HTTP/1.1 on any line.
+    pub async fn one(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let mut client = http1::Builder::new();
+        let client = client.preserve_header_case(true).handshake(TokioIo::new(io));
+        let (send, connection) = client.await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        Self::One(send)
+    }
+
+    /// HTTP/2 on any line.
+    pub async fn two(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let mut client = http2::Builder::new(TokioExecutor::new());
+        let client = client.max_header_list_size(1 << 20).handshake(TokioIo::new(io));
+        let (send, connection) = client.await.unwrap();
+        tokio::spawn(connection);
+        Self::Two(send)
+    }
+
     /// Sends a request; give it the whole `https://` URL, whichever the protocol.
     pub async fn send(&mut self, mut request: Request<AnyBody>) -> Result<Response<Incoming>, hyper::Error> {
         match self {

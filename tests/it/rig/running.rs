@@ -50,15 +50,14 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Its first proxy address, or its log if it ended before it had one.
+    /// The first address where agents connect, or its log if it ended before it had one.
     pub async fn listening(&self) -> Result<SocketAddr, String> {
         let end = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < end {
+            let admin = |line: &&str| line.ends_with("(admin)");
             let log = self.log();
-            let found = log
-                .lines()
-                .find_map(|line| line.split("listening on ").nth(1).filter(|l| l.contains("(proxy)")));
-            if let Some(address) = found.and_then(|rest| rest.split(' ').next()?.parse().ok()) {
+            let mut lines = log.lines().filter(|line| !admin(line));
+            if let Some(address) = lines.find_map(address_in) {
                 return Ok(address);
             }
             if ended(self.child.id()) {
@@ -67,6 +66,18 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Err(self.log())
+    }
+
+    /// Where it listens for what is `spoken`.
+    pub async fn speaking(&self, spoken: &str) -> SocketAddr {
+        let end = format!("({spoken})");
+        eventually(&format!("a listener for {end}"), || {
+            self.log()
+                .lines()
+                .filter(|line| line.ends_with(&end))
+                .find_map(address_in)
+        })
+        .await
     }
 
     /// Waits for its end.
@@ -90,6 +101,10 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split("listening on ").nth(1)?.split(' ').next()?.parse().ok()
 }
 
 /// Whether a child has ended and only waits to be collected.

@@ -1,0 +1,35 @@
+//! The first bytes of a connection are read to one end, however few of them are there yet.
+#![no_main]
+
+use keyferry::base::host::Target;
+use keyferry::front::{first, socks};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&[u8], Vec<u16>)| {
+    let (bytes, cuts) = input;
+    for cut in cuts {
+        let Some(some) = bytes.get(..usize::from(cut)) else { continue };
+        agree(first::spoken(some), first::spoken(bytes));
+        agree(first::read(some), first::read(bytes));
+        consumed(socks::methods, some, bytes);
+        consumed(socks::password, some, bytes);
+        consumed(socks::connect, some, bytes);
+    }
+    if let Ok(Some((target, _))) = socks::connect(bytes) {
+        assert_eq!(Target::parse(&target.to_string(), None), Ok(target), "what was read is no target");
+    }
+});
+
+/// What some bytes decide, more bytes do not change.
+fn agree<T: PartialEq + std::fmt::Debug>(some: Option<T>, all: Option<T>) {
+    assert!(some.is_none() || some == all, "{some:?} became {all:?}");
+}
+
+/// The same of a message, which takes no more bytes than there are.
+fn consumed<T: PartialEq + std::fmt::Debug>(read: fn(&[u8]) -> socks::Part<T>, some: &[u8], all: &[u8]) {
+    let (part, whole) = (read(some), read(all));
+    if let Ok(Some((_, taken))) = &part {
+        assert!(*taken <= some.len());
+    }
+    agree(part.transpose(), whole.transpose());
+}

@@ -1,0 +1,84 @@
+//! Every way in, held to one table: [`table`] says what is promised, a [`Way`] how an agent comes in. A further way
+//! needs a `Way` of its own and `table!(ThatWay);`.
+
+mod connect;
+mod pages;
+mod socks;
+mod table;
+
+use crate::rig::agent::Http;
+use crate::rig::origin::Origin;
+use crate::rig::proxy::{Proxy, Rig};
+use crate::rig::root::Root;
+
+/// What only Keyferry holds.
+pub const KEY: &str = "sk-live-0a1b2c3d4e5f";
+/// What the agent `ci` shows where the way lets it show something.
+pub const TOKEN: &str = "agent-token-91b2c3";
+
+/// How an agent comes in.
+pub trait Way: Sized {
+    /// What records call it.
+    const NAME: &'static str;
+    /// How it tells that no rule allows the host: what [`http`](Self::http) fails with, or the status and code of
+    /// the first answer.
+    const DENIED: &'static str;
+
+    /// Adds its listener and the agent `ci` to a rig that has rules and secrets, and serves.
+    async fn start(rig: Rig) -> Self;
+
+    fn proxy(&self) -> &Proxy;
+
+    /// An HTTP connection that leads to port 443 of `host`, as the agent `ci`.
+    async fn http(&self, host: &str, http2: bool) -> Result<Http, String>;
+
+    /// The same as somebody nobody knows; how it is told that it may not.
+    async fn stranger(&self) -> String;
+
+    /// What the agent asks for to get `path` of `host`.
+    fn url(&self, host: &str, path: &str) -> String {
+        format!("https://{host}{path}")
+    }
+}
+
+/// A way that is open, with a host that a rule allows to `ci` and one that no rule speaks of.
+pub struct Ground<W> {
+    pub way: W,
+    pub api: Origin,
+    pub other: Origin,
+}
+
+impl<W: Way> Ground<W> {
+    pub async fn start() -> Self {
+        let root = Root::new();
+        let (api, other) = (
+            Origin::start(&root, "api.test").await,
+            Origin::start(&root, "other.test").await,
+        );
+        let rig = Rig::new(&root)
+            .reach(&api)
+            .reach(&other)
+            .secret("API_KEY", KEY)
+            .secret("CI_TOKEN", TOKEN)
+            .rule(
+                "name: api, host: api.test, agents: [ci], allow: [\"* /**\"], \
+                 inject: [{ header: x-api-key, value: \"${api_key}\" }]",
+            )
+            .rule("name: shut, host: shut.test, deny: not this one");
+        Self {
+            way: W::start(rig).await,
+            api,
+            other,
+        }
+    }
+
+    /// A connection to the allowed host.
+    pub async fn http(&self, http2: bool) -> Http {
+        let way = self.way.http("api.test", http2).await;
+        way.unwrap_or_else(|refusal| panic!("no way to api.test: {refusal}"))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        self.way.url("api.test", path)
+    }
+}
