@@ -68,18 +68,6 @@ impl Running {
         Err(self.log())
     }
 
-    /// Where it listens for what is `spoken`.
-    pub async fn speaking(&self, spoken: &str) -> SocketAddr {
-        let end = format!("({spoken})");
-        eventually(&format!("a listener for {end}"), || {
-            self.log()
-                .lines()
-                .filter(|line| line.ends_with(&end))
-                .find_map(address_in)
-        })
-        .await
-    }
-
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let status = eventually("the end of `keyferry serve`", || self.child.try_wait().unwrap()).await;
