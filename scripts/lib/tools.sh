@@ -27,6 +27,9 @@ install_apt() {
   command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
   command -v proxychains4 >/dev/null || missing+=(proxychains4)
   command -v faketime >/dev/null || missing+=(faketime)
+  command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
+  command -v tinyproxy >/dev/null || missing+=(tinyproxy)
+  command -v microsocks >/dev/null || missing+=(microsocks)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -38,8 +41,12 @@ install_apt() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends \
     install "${missing[@]}" >/dev/null
   # A package may start its server; the tests start their own.
-  if [[ " ${missing[*]} " == *" nginx-light "* ]]; then as_root service nginx stop >/dev/null 2>&1 || true; fi
-  if [[ " ${missing[*]} " == *" haproxy "* ]]; then as_root service haproxy stop >/dev/null 2>&1 || true; fi
+  local started
+  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy; do
+    if [[ " ${missing[*]} " == *" ${started%:*} "* ]]; then
+      as_root service "${started#*:}" stop >/dev/null 2>&1 || true
+    fi
+  done
 }
 
 # Runs "$2…" unless the file "$1" was already handled with this content.

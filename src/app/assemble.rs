@@ -8,7 +8,7 @@ use crate::base::tasks::Tasks;
 use crate::config::Config;
 use crate::config::model::{Action, Inject};
 use crate::identity::Identity;
-use crate::inject::{Injector, StandIns};
+use crate::inject::{Injector, StandIns, login};
 use crate::metrics::Metrics;
 use crate::net::Upstream;
 use crate::policy::Policy;
@@ -62,7 +62,12 @@ pub async fn live(
             missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         ),
     };
-    let upstream = Arc::new(Upstream::new(&config, around.own.clone(), around.background.clone())?);
+    let upstream = Arc::new(Upstream::new(
+        &config,
+        around.own.clone(),
+        login::logins(&store),
+        around.background.clone(),
+    )?);
     around
         .background
         .spawn(Upstream::tend(Arc::downgrade(&upstream), around.background.clone()));

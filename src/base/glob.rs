@@ -118,7 +118,8 @@ fn spelled(glob: &str) -> Result<String, BadPattern> {
 }
 
 impl HostGlob {
-    fn matches(&self, host: &Host) -> bool {
+    /// Whether it stands for `host`, on whatever port.
+    pub fn matches(&self, host: &Host) -> bool {
         match (self, host) {
             (Self::Any, _) => true,
             (Self::Exact(exact), host) => exact == host,

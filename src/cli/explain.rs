@@ -60,6 +60,8 @@ struct Told {
     rule: Option<String>,
     why: String,
     inject: Vec<String>,
+    /// The parent proxy.
+    through: Option<String>,
 }
 
 fn explain(config: &Config, ask: &Ask, judged: Result<&Rule, &Denied>) -> Told {
@@ -69,6 +71,10 @@ fn explain(config: &Config, ask: &Ask, judged: Result<&Rule, &Denied>) -> Told {
         rule: rule.map(|r| r.name.to_string()),
         why,
         inject: Vec::new(),
+        through: rule
+            .filter(|_| allowed)
+            .and_then(|rule| config.parent(&rule.via, &ask.target))
+            .map(ToString::to_string),
     };
     let rule = match judged {
         Err(denied) => {
@@ -122,6 +128,9 @@ impl Told {
         for line in &self.inject {
             text.push_str(&format!("\n  injects {line}"));
         }
+        if let Some(parent) = &self.through {
+            text.push_str(&format!("\n  through {parent}"));
+        }
         text
     }
 
@@ -132,6 +141,7 @@ impl Told {
             "rule": self.rule,
             "why": self.why,
             "inject": self.inject,
+            "through": self.through,
             "agent": agent,
             "config": path,
             "rules": config.rules.len(),

@@ -5,6 +5,7 @@ use crate::app::run::{Command, Report, prepare};
 use crate::audit::Totals;
 use crate::base::glob::HostPattern;
 use crate::config::model::{Action, Rule, RuleLimits, Strays};
+use crate::config::parent::Via;
 use crate::config::{Config, presets};
 use anyhow::Result;
 use std::ffi::OsString;
@@ -102,6 +103,7 @@ fn allow_rule(hosts: Vec<HostPattern>) -> Rule {
         agents: None,
         allow: None,
         action,
+        via: Via::Default,
         limits: RuleLimits::default(),
     }
 }

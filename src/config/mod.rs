@@ -10,6 +10,7 @@ mod load;
 mod looks;
 pub mod mistakes;
 pub mod model;
+pub mod parent;
 pub mod place;
 pub mod places;
 pub mod presets;

@@ -2,6 +2,7 @@
 //! tunnelled rule has no place for an injector.
 
 pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
+use super::parent::{Except, Parent, Via};
 use crate::base::glob::{Allow, HostPattern};
 use crate::base::host::{Host, Target};
 use crate::base::ids::{AgentId, SecretId};
@@ -114,6 +115,10 @@ pub struct Upstream {
     pub resolve: Vec<(Host, Fixed)>,
     /// Networks that may be reached although they are private, loopback or link-local.
     pub allow_networks: Vec<IpNet>,
+    /// The proxy that requests go out through.
+    pub parent: Option<Arc<Parent>>,
+    /// What is reached past it.
+    pub parent_except: Vec<Except>,
 }
 
 /// A fixed answer to a name.
@@ -171,6 +176,8 @@ pub struct Rule {
     pub allow: Option<Vec<Allow>>,
     /// What happens to a request that matches.
     pub action: Action,
+    /// Which way it goes out.
+    pub via: Via,
     /// Caps for this rule.
     pub limits: RuleLimits,
 }

@@ -81,6 +81,12 @@ section! {
         "resolve" resolve: Option<Named<Text>>,
         /// Private, loopback or link-local networks that may be reached all the same, such as `127.0.0.0/8`.
         "allow_networks" allow_networks: Option<Many<Text>>,
+        /// A proxy that requests go out through: `http://HOST:PORT`, `https://HOST:PORT` or `socks5://HOST:PORT`.
+        "parent" parent: Option<Text>,
+        /// The secret `user:password` that the parent is shown.
+        "parent_auth" parent_auth: Option<Text>,
+        /// Hosts (`*.example.com`) and networks that are reached past the parent.
+        "parent_except" parent_except: Option<Many<Text>>,
     }
 }
 
@@ -175,6 +181,10 @@ section! {
         /// A placeholder in a body or a WebSocket message, outside its own place: `block` ends the request, `pass` lets it
         /// out as what it is, for a model that is told whatever the agent has seen. Absent: `block`.
         "stray_placeholders" stray_placeholders: Option<Text>,
+        /// A parent proxy for this rule, as in `upstream`; `none`: straight out.
+        "parent" parent: Option<Text>,
+        /// The secret `user:password` that this parent is shown.
+        "parent_auth" parent_auth: Option<Text>,
         /// Caps for this rule, counted for each agent by itself.
         "limits" limits: Option<RawRuleLimits>,
     }

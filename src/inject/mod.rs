@@ -3,6 +3,7 @@
 
 pub mod arm;
 pub mod body;
+pub mod login;
 pub mod place;
 pub mod standin;
 pub mod strays;

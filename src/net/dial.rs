@@ -3,7 +3,7 @@
 use super::guard::{Guard, Routable};
 use super::send::Times;
 use super::{Error, resolve};
-use crate::base::host::Target;
+use crate::base::host::{Host, Target};
 use crate::config::Config;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::io;
@@ -31,15 +31,52 @@ impl Dialer {
 
     /// Connects to `target`. The addresses asked for once are those judged and those dialled.
     pub(super) async fn dial(&self, target: &Target, times: &mut Times) -> Result<TcpStream, Error> {
+        let found = self.found(target, times).await?;
+        let routable = self.guarded(target, &found)?;
+        self.connect(target, &routable, times).await
+    }
+
+    /// Connects to a parent proxy. The operator named it, so its address is not judged; but it must not
+    /// be Keyferry itself.
+    pub(super) async fn dial_parent(&self, parent: &Target, times: &mut Times) -> Result<TcpStream, Error> {
+        let found = self.found(parent, times).await?;
+        if found.iter().any(|address| self.own.contains(address)) {
+            return Err(Error::Loop(parent.clone()));
+        }
+        let routable = interleave(found.into_iter().map(Routable::parent).collect());
+        self.connect(parent, &routable, times).await
+    }
+
+    /// What a parent is asked for: the target, or the address that it has a fixed answer with. Where an
+    /// address is known here it is judged here; every other name is the parent's to resolve, and to judge.
+    pub(super) fn asked_of_parent(&self, target: &Target) -> Result<Target, Error> {
+        let known = match (self.config.fixed(target), &target.host) {
+            (Some(fixed), _) => fixed,
+            (None, Host::Ip(ip)) => SocketAddr::new(*ip, target.port),
+            // It means the parent's own machine, as ours does here (RFC 6761 §6.3).
+            (None, Host::Name(name)) if &**name == "localhost" || name.ends_with(".localhost") => {
+                self.guarded(target, &[SocketAddr::from(([127, 0, 0, 1], target.port))])?;
+                return Ok(target.clone());
+            }
+            (None, Host::Name(_)) => return Ok(target.clone()),
+        };
+        self.guarded(target, &[known])?;
+        Ok(Target::new(known.ip().into(), known.port()))
+    }
+
+    async fn found(&self, target: &Target, times: &mut Times) -> Result<Vec<SocketAddr>, Error> {
         let start = Instant::now();
         let found = match self.config.fixed(target) {
             Some(address) => vec![address],
             None => resolve::addresses(target).await?,
         };
         times.dns = start.elapsed();
-        let routable = self.guarded(target, &found)?;
+        Ok(found)
+    }
+
+    async fn connect(&self, target: &Target, routable: &[Routable], times: &mut Times) -> Result<TcpStream, Error> {
         let start = Instant::now();
-        let stream = race(&routable).await.map_err(|e| Error::Connect(target.clone(), e))?;
+        let stream = race(routable).await.map_err(|e| Error::Connect(target.clone(), e))?;
         times.connect = start.elapsed();
         if self.is_own(&stream) {
             return Err(Error::Loop(target.clone()));

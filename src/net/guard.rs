@@ -15,6 +15,13 @@ impl Routable {
     }
 }
 
+impl Routable {
+    /// An address of a parent proxy: the operator named it, so there is nothing to judge.
+    pub(super) fn parent(address: SocketAddr) -> Self {
+        Self(address)
+    }
+}
+
 /// Lets public addresses through, and those of networks that the operator allowed.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {

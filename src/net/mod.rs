@@ -5,6 +5,7 @@ pub mod dial;
 mod expect;
 pub mod guard;
 mod outgoing;
+pub mod parent;
 pub mod pool;
 pub mod resolve;
 pub mod send;
@@ -14,8 +15,16 @@ pub mod tls;
 pub use send::{Answer, Lease, Times, Upstream};
 
 use crate::base::host::Target;
+use crate::base::wire::Wire;
+use crate::config::parent::Parent;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
+
+/// A connection that leads to a target: a socket of our own, or what a parent proxy passes on.
+pub type Line = Either<TcpStream, Wire>;
 
 /// Why an upstream could not be asked. The text is for the log; the agent is told a code.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +45,17 @@ pub enum Error {
     /// It leads back to Keyferry itself.
     #[error("{0} is Keyferry itself")]
     Loop(Target),
+    /// The parent proxy gave no way to the target.
+    #[error("{target} through the parent {parent}: {fault}")]
+    Parent {
+        /// The parent.
+        parent: Arc<Parent>,
+        /// Where the agent wanted to go.
+        target: Target,
+        /// What came between.
+        #[source]
+        fault: parent::Fault,
+    },
     /// No address accepted a connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(Target, #[source] io::Error),

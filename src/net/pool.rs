@@ -1,9 +1,10 @@
 //! Upstream connections kept for the next request. Shared only among requests with the same scheme,
-//! target and protocol; each configuration has a pool of its own, so TLS settings never mix.
+//! target, parent proxy and protocol; each configuration has a pool of its own, so TLS settings never mix.
 
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
+use crate::config::parent::Parent;
 use hyper::client::conn::{http1, http2};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use tokio::sync::{Semaphore, watch};
 pub(super) struct Key {
     pub(super) scheme: Scheme,
     pub(super) target: Target,
+    /// The proxy it goes through.
+    pub(super) parent: Option<Arc<Parent>>,
     /// Offered only HTTP/1.1: for upgrades and for `Expect`, which hyper can relay over it alone.
     pub(super) http1_only: bool,
 }

@@ -4,14 +4,16 @@
 use super::dial::Dialer;
 use super::expect::Gate;
 use super::outgoing::Failure;
+use super::parent::{self, Logins};
 use super::pool::{Found, Key, Pool, Settings, Stream};
 use super::tls::{Tls, chose_h2, has_no_http1};
-use super::{Error, shape};
+use super::{Error, Line, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
+use crate::config::parent::Parent;
 use crate::policy::{Passage, Permitted};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -21,8 +23,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_util::either::Either;
 
 /// Where the time of one exchange went, on the way out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,6 +100,8 @@ pub struct Upstream {
     pool: Arc<Pool>,
     dialer: Dialer,
     tls: Tls,
+    config: Arc<Config>,
+    logins: Logins,
     background: Tasks,
     connect_time: Duration,
     response_time: Duration,
@@ -111,11 +115,12 @@ enum Connection {
 }
 
 impl Upstream {
-    /// Takes the way out of `config`. `own` are the addresses Keyferry listens on.
+    /// Takes the way out of `config`. `own` are the addresses Keyferry listens on, `logins` what parent
+    /// proxies are shown.
     ///
     /// # Errors
     /// When the configured roots cannot be read.
-    pub fn new(config: &Arc<Config>, own: Vec<SocketAddr>, background: Tasks) -> Result<Self, Error> {
+    pub fn new(config: &Arc<Config>, own: Vec<SocketAddr>, logins: Logins, background: Tasks) -> Result<Self, Error> {
         Ok(Self {
             pool: Arc::new(Pool::new()),
             tls: Tls::new(&config.upstream)?,
@@ -123,6 +128,8 @@ impl Upstream {
             response_time: config.limits.response_time,
             head_bytes: config.limits.head_bytes,
             dialer: Dialer::new(Arc::clone(config), own),
+            config: Arc::clone(config),
+            logins,
             background,
         })
     }
@@ -132,12 +139,14 @@ impl Upstream {
     /// # Errors
     /// When no connection can be had, or no valid response comes in time.
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
+        let parent = self.config.parent(&permitted.rule().via, permitted.target()).cloned();
         let (target, scheme, mut request, held) = permitted.into_ask();
         let failure = Failure::keep(&mut request);
         let gate = Gate::install(&mut request);
         let mut key = Key {
             scheme,
             target,
+            parent,
             http1_only: gate.is_some() || shape::is_upgrade(&request),
         };
         let mut times = Times::default();
@@ -185,8 +194,9 @@ impl Upstream {
     ///
     /// # Errors
     /// When no connection can be had.
-    pub async fn tunnel(&self, passage: &Passage, times: &mut Times) -> Result<TcpStream, Error> {
-        let dial = self.dialer.dial(passage.target(), times);
+    pub async fn tunnel(&self, passage: &Passage, times: &mut Times) -> Result<Line, Error> {
+        let parent = self.config.parent(&passage.rule().via, passage.target());
+        let dial = self.reach(passage.target(), parent, times);
         tokio::time::timeout(self.connect_time, dial)
             .await
             .unwrap_or_else(|_| Err(Error::ConnectTime(passage.target().clone())))
@@ -248,7 +258,7 @@ impl Upstream {
 
     async fn open(&self, key: &Key, times: &mut Times) -> Result<Connection, Error> {
         times.reused = false;
-        let stream = self.dialer.dial(&key.target, times).await?;
+        let stream = self.reach(&key.target, key.parent.as_ref(), times).await?;
         if key.scheme == Scheme::Http {
             return self.speak_http1(key, stream).await;
         }
@@ -260,6 +270,15 @@ impl Upstream {
         } else {
             self.speak_http1(key, stream).await
         }
+    }
+
+    /// A line to the target: straight, or through the parent.
+    async fn reach(&self, target: &Target, parent: Option<&Arc<Parent>>, times: &mut Times) -> Result<Line, Error> {
+        let Some(parent) = parent else {
+            return self.dialer.dial(target, times).await.map(Either::Left);
+        };
+        let way = parent::open(&self.dialer, &self.tls, &self.logins, (parent, target), times);
+        way.await.map(Either::Right)
     }
 
     async fn speak_http1<S>(&self, key: &Key, stream: S) -> Result<Connection, Error>

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -33,12 +33,10 @@ impl Tls {
     }
 
     /// Shakes hands and verifies the certificate for exactly the target's host.
-    pub(super) async fn handshake(
-        &self,
-        target: &Target,
-        stream: TcpStream,
-        http1_only: bool,
-    ) -> Result<TlsStream<TcpStream>, Error> {
+    pub(super) async fn handshake<S>(&self, target: &Target, stream: S, http1_only: bool) -> Result<TlsStream<S>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let name = server_name(&target.host).ok_or(Error::Request("the host cannot stand in a certificate"))?;
         let connector = if http1_only { &self.http1 } else { &self.both };
         connector.connect(name, stream).await.map_err(|source| Error::Tls {
@@ -50,7 +48,7 @@ impl Tls {
 }
 
 /// Whether the other side chose HTTP/2 (RFC 7301; `h2` is registered by RFC 9113 §3.1).
-pub(super) fn chose_h2(stream: &TlsStream<TcpStream>) -> bool {
+pub(super) fn chose_h2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 

@@ -4,6 +4,7 @@
 use super::counted::TooLarge;
 use crate::base::ask::Malformed;
 use crate::base::body::Body;
+use crate::base::host::Target;
 use crate::policy::Denied;
 use crate::scrub::{self, Needles};
 use crate::{audit::Outcome, front, identity, inject, net};
@@ -294,6 +295,7 @@ impl From<net::Error> for Fault {
                 "loop_detected",
                 "that leads back to the proxy",
             ),
+            E::Parent { fault, target, .. } => parent(fault, target, cause),
             E::Connect(target, _) => gateway("upstream_unreachable", format!("cannot connect to {target}")),
             E::ConnectTime(target) => late(format!("no connection to {target} in time")),
             E::Tls {
@@ -321,6 +323,33 @@ impl From<net::Error> for Fault {
             E::Request(_) | E::Roots(_) => gateway("request_unsendable", "the request cannot be sent".to_owned()),
         }
     }
+}
+
+/// Of the parent proxy the agent learns no more than that there is one.
+fn parent(fault: &net::parent::Fault, target: &Target, cause: String) -> Fault {
+    use net::parent::{Fault as P, NoLogin};
+    let (code, told) = match fault {
+        P::Unreachable(_) | P::Broke(_) => ("parent_unreachable", "no connection to the parent proxy".to_owned()),
+        P::Login(NoLogin::Unavailable(_)) => (
+            "credential_unavailable",
+            "the credential of the parent proxy cannot be had".to_owned(),
+        ),
+        P::Login(NoLogin::Unfit) => (
+            "credential_unfit",
+            "the credential of the parent proxy is no user and password".to_owned(),
+        ),
+        P::Unknown => (
+            "parent_auth_failed",
+            "the parent proxy does not accept what it was shown".to_owned(),
+        ),
+        P::Refused(_) => ("parent_refused", format!("the parent proxy does not let {target} pass")),
+        P::NoWay(_) => ("upstream_unreachable", format!("cannot connect to {target}")),
+        P::Garbage(_) => (
+            "parent_protocol",
+            "what the parent proxy answered makes no sense".to_owned(),
+        ),
+    };
+    Fault::broken(StatusCode::BAD_GATEWAY, code, &told, cause).hint("the operator finds the cause in the audit log")
 }
 
 impl From<scrub::Unscrubbable> for Fault {

@@ -8,9 +8,9 @@ use super::recorded::Entry;
 use super::{intercept, tunnel};
 use crate::audit::{Mode, Outcome};
 use crate::base::wire::Wire;
+use crate::net::Line;
 use crate::policy::{Passage, Reach};
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 /// A connection that may be.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Granted {
     /// Its requests will be judged one by one.
     Intercept(Conn),
     /// Its bytes may pass unread; the upstream is connected.
-    Tunnel(Conn, TcpStream, Passage),
+    Tunnel(Conn, Line, Passage),
 }
 
 /// What follows once the agent was told so.

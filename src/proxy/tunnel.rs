@@ -6,7 +6,7 @@ use super::live::{Live, Proxy};
 use super::recorded::Entry;
 use crate::audit::{Outcome, Record};
 use crate::base::wire::Wire;
-use crate::net::Times;
+use crate::net::{Line, Times};
 use crate::policy::{Passage, Reach};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Bytes in flight in each direction.
 const BUFFER: usize = 32 * 1024;
@@ -23,7 +22,7 @@ const BUFFER: usize = 32 * 1024;
 ///
 /// # Errors
 /// When no connection can be had.
-pub async fn dial(live: &Live, passage: &Passage, record: &mut Record) -> Result<TcpStream, Fault> {
+pub async fn dial(live: &Live, passage: &Passage, record: &mut Record) -> Result<Line, Fault> {
     let mut times = Times::default();
     let dialled = live.upstream.tunnel(passage, &mut times).await;
     record.durations.dns = Some(times.dns);
@@ -32,7 +31,7 @@ pub async fn dial(live: &Live, passage: &Passage, record: &mut Record) -> Result
 }
 
 /// Passes bytes until both sides are done, one breaks, or a reload forbids it.
-pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: TcpStream, passage: Passage, mut entry: Entry) {
+pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage: Passage, mut entry: Entry) {
     let _held = passage.held();
     let out = Arc::new(AtomicU64::new(0));
     let mut agent = Tally {

@@ -28,6 +28,8 @@ mod layers;
 mod leaves;
 mod limits;
 mod listeners;
+mod pages;
+mod parents;
 mod rig;
 mod run;
 mod shutdown;

@@ -86,6 +86,8 @@ fn from_preset<'r>(
         rule: Cow::Owned(RawRule {
             agents: rule.agents.clone(),
             allow: rule.allow.clone().or_else(|| ready.allow.clone()),
+            parent: rule.parent.clone(),
+            parent_auth: rule.parent_auth.clone(),
             limits: rule.limits.clone(),
             stray_placeholders: rule
                 .stray_placeholders
@@ -139,7 +141,7 @@ fn only_changes(rule: &RawRule, found: &mut Findings<'_>) {
         if let Some(place) = place {
             found
                 .error(place, format!("`{key}` is the preset's to say"))
-                .hint("beside `preset` stand `name`, `secret`, `agents`, `allow`, `limits` and `stray_placeholders`; write a rule of your own for more");
+                .hint("beside `preset` stand `name`, `secret`, `agents`, `allow`, `parent`, `limits` and `stray_placeholders`; write a rule of your own for more");
         }
     }
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod expand;
 mod inject;
 mod listen;
+mod parent;
 mod rules;
 mod scope;
 mod secrets;
@@ -36,7 +37,7 @@ pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> 
         None => Some(None),
     };
     let ca = ca(raw.ca.as_ref(), &scope, raw, found);
-    let upstream = upstream::check(raw.upstream.as_ref(), &scope, found);
+    let upstream = upstream::check(raw.upstream.as_ref(), &mut scope, found);
     let agents = agents::check(raw.agents(), &mut scope, found);
     let rules = rules::check(&expanded, &mut scope, found);
     let audit = audit::check(raw.audit.as_ref(), &scope, raw, found);
@@ -80,7 +81,7 @@ pub(super) fn of_presets(chosen: &[Chosen], allow_hosts: &[HostPattern], found: 
         listen: vec![listen::local(0)],
         admin: None,
         ca: CaSource::Dir(super::places::data_dir()?.join("ca")),
-        upstream: upstream::check(None, &scope, found)?,
+        upstream: upstream::check(None, &mut scope, found)?,
         secrets: chosen.iter().map(|c| c.preset.spec(&c.variables)).collect(),
         agents: agents::check(&[], &mut scope, found)?,
         rules,

@@ -1,14 +1,15 @@
 //! Rules: which requests they speak of, and what happens to them.
 
 use super::expand::Expanded;
-use super::inject;
 use super::scope::Scope;
 use super::shadow::Shadows;
+use super::{inject, parent};
 use crate::base::glob::{Allow, HostGlob, HostPattern};
 use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
 use crate::config::looks::shown;
 use crate::config::model::{Action, Rate, Rule, RuleLimits, Strays};
+use crate::config::parent::Via;
 use crate::config::place::Place;
 use crate::config::raw::{RawDeny, RawRule, RawRuleLimits};
 use crate::config::read::Findings;
@@ -48,6 +49,7 @@ pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
             plaintext: false,
             strays: Strays::Block,
         },
+        via: Via::Default,
         limits: RuleLimits::default(),
     }
 }
@@ -65,6 +67,7 @@ fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) ->
         None => Some(None),
     };
     let action = action(raw, scope, found);
+    let via = parent::via(raw, scope, found);
     let limits = limits(raw, found);
     if let (Some(hosts), Some(Action::Intercept { inject, .. })) = (&hosts, &action)
         && !inject.is_empty()
@@ -82,6 +85,7 @@ fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) ->
         agents: agents?,
         allow: allow?,
         action: action?,
+        via: via?,
         limits: limits?,
     })
 }
@@ -187,6 +191,7 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
                 ("tunnel", tunnel.map(|t| t.at)),
                 ("plaintext", raw.plaintext.as_ref().map(|p| p.at)),
                 ("stray_placeholders", raw.stray_placeholders.as_ref().map(|s| s.at)),
+                ("parent", raw.parent.as_ref().map(|p| p.at)),
                 ("limits", raw.limits.as_ref().map(|l| l.at)),
             ];
             for (key, place) in extra {

@@ -1,5 +1,6 @@
 //! The way out: whom to trust, fixed answers, networks that may be reached.
 
+use super::parent;
 use super::scope::Scope;
 use crate::base::host::Host;
 use crate::config::leaf::{Many, Text};
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks `upstream`; without it the system's roots are trusted and nothing else is special.
-pub(super) fn check(raw: Option<&RawUpstream>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Upstream> {
+pub(super) fn check(raw: Option<&RawUpstream>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Upstream> {
     let mut upstream = Upstream {
         system_roots: true,
         ..Upstream::default()
@@ -48,6 +49,14 @@ pub(super) fn check(raw: Option<&RawUpstream>, scope: &Scope<'_>, found: &mut Fi
         Some(networks) => upstream.allow_networks = networks,
         None => fit = false,
     }
+    match parent::parent(raw.parent.as_ref(), raw.parent_auth.as_ref(), scope, found) {
+        Some(parent) => upstream.parent = parent,
+        None => fit = false,
+    }
+    match parent::except(raw.parent_except.as_ref(), raw.parent.is_some(), raw.at, found) {
+        Some(except) => upstream.parent_except = except,
+        None => fit = false,
+    }
     fit.then_some(upstream)
 }
 
@@ -79,24 +88,27 @@ fn fixed(host: &Text, address: Option<&Text>, found: &mut Findings<'_>) -> Optio
 /// Reads networks; an address alone is the network of that address.
 pub(super) fn networks(raw: Option<&Many<Text>>, found: &mut Findings<'_>) -> Option<Vec<IpNet>> {
     let raw = raw.map_or(&[][..], |many| &many.0);
-    let mut networks = Vec::new();
-    for text in raw {
-        let network = text.parse::<IpNet>().ok();
-        let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            Some(network) if network.addr() == network.network() => networks.push(network),
-            Some(network) => {
-                let whole = network.trunc();
-                found
-                    .error(text.at, format!("`{}` has bits beyond its prefix", shown(text)))
-                    .hint(format!("did you mean `{whole}`?"));
-            }
-            None => {
-                found
-                    .error(text.at, format!("`{}` is no network", shown(text)))
-                    .hint("write it like `10.0.0.0/8`, `fd00::/8` or `127.0.0.1`");
-            }
+    let networks: Vec<IpNet> = raw.iter().filter_map(|text| network(text, found)).collect();
+    (networks.len() == raw.len()).then_some(networks)
+}
+
+/// Reads one network.
+pub(super) fn network(text: &Text, found: &mut Findings<'_>) -> Option<IpNet> {
+    let network = text.parse::<IpNet>().ok();
+    let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    match network {
+        Some(network) if network.addr() == network.network() => return Some(network),
+        Some(network) => {
+            let whole = network.trunc();
+            found
+                .error(text.at, format!("`{}` has bits beyond its prefix", shown(text)))
+                .hint(format!("did you mean `{whole}`?"));
+        }
+        None => {
+            found
+                .error(text.at, format!("`{}` is no network", shown(text)))
+                .hint("write it like `10.0.0.0/8`, `fd00::/8` or `127.0.0.1`");
         }
     }
-    (networks.len() == raw.len()).then_some(networks)
+    None
 }

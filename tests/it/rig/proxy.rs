@@ -24,6 +24,7 @@ pub struct Rig {
     listen: String,
     roots: String,
     networks: String,
+    upstream: String,
     env: Vec<(String, String)>,
     /// Values that no agent may ever see.
     hidden: Vec<String>,
@@ -40,6 +41,7 @@ impl Rig {
             dir,
             resolve: Vec::new(),
             networks: "127.0.0.0/8".to_owned(),
+            upstream: String::new(),
             secrets: Vec::new(),
             rules: Vec::new(),
             extra: String::new(),
@@ -123,6 +125,12 @@ impl Rig {
         self
     }
 
+    /// A further line under `upstream`.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push_str(&format!("  {line}\n"));
+        self
+    }
+
     /// A variable in Keyferry's own environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -147,6 +155,7 @@ impl Rig {
             resolve.join(", "),
             self.networks
         );
+        yaml += &self.upstream;
         if !self.secrets.is_empty() {
             yaml += "secrets:\n";
             for (name, spec) in &self.secrets {

@@ -1,0 +1,51 @@
+//! The commands of the pages under `docs/`, run as they stand there.
+
+use crate::rig::proxy::Rig;
+use crate::rig::tools;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The first block of a page in this language.
+pub fn block(page: &str, language: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+    let (_, rest) = text
+        .split_once(&format!("\n```{language}\n"))
+        .unwrap_or_else(|| panic!("docs/{page} has no {language} block"));
+    rest.split("\n```").next().unwrap().to_owned()
+}
+
+/// Runs a page's commands in the rig's folder, after `changes` for the addresses of the test, with the
+/// config as the page has it.
+///
+/// # Panics
+/// When a change changes nothing, or a command fails.
+pub async fn run(rig: &Rig, page: &str, config: &str, changes: &[(&str, &str)]) -> Output {
+    let mut script = block(page, "sh");
+    for (from, to) in changes {
+        assert!(script.contains(from), "docs/{page} does not say {from}");
+        script = script.replace(from, to);
+    }
+    std::fs::write(rig.dir().join("keyferry.yaml"), config).unwrap();
+    let bin = rig.dir().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let _ = std::os::unix::fs::symlink(tools::KEYFERRY, bin.join("keyferry"));
+    let mut command = Command::new("/bin/bash");
+    crate::rig::proxy::bare(&mut command, &rig.dir().join("home"));
+    command
+        .env("PATH", format!("{}:{}", bin.display(), tools::path()))
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(rig.dir())
+        .stdin(Stdio::null());
+    let mut command = tokio::process::Command::from(command);
+    let output = crate::rig::soon("a page's commands", command.kill_on_drop(true).output())
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "docs/{page}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
