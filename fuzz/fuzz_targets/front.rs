@@ -2,7 +2,7 @@
 #![no_main]
 
 use keyferry::base::host::Target;
-use keyferry::front::{first, socks};
+use keyferry::front::{first, proxy_protocol, socks};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&[u8], Vec<u16>)| {
@@ -14,6 +14,7 @@ fuzz_target!(|input: (&[u8], Vec<u16>)| {
         consumed(socks::methods, some, bytes);
         consumed(socks::password, some, bytes);
         consumed(socks::connect, some, bytes);
+        consumed(proxy_protocol::read, some, bytes);
     }
     if let Ok(Some((target, _))) = socks::connect(bytes) {
         assert_eq!(Target::parse(&target.to_string(), None), Ok(target), "what was read is no target");
@@ -26,7 +27,11 @@ fn agree<T: PartialEq + std::fmt::Debug>(some: Option<T>, all: Option<T>) {
 }
 
 /// The same of a message, which takes no more bytes than there are.
-fn consumed<T: PartialEq + std::fmt::Debug>(read: fn(&[u8]) -> socks::Part<T>, some: &[u8], all: &[u8]) {
+fn consumed<T, E>(read: fn(&[u8]) -> Result<Option<(T, usize)>, E>, some: &[u8], all: &[u8])
+where
+    T: PartialEq + std::fmt::Debug,
+    E: PartialEq + std::fmt::Debug,
+{
     let (part, whole) = (read(some), read(all));
     if let Ok(Some((_, taken))) = &part {
         assert!(*taken <= some.len());

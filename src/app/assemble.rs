@@ -7,6 +7,7 @@ use crate::base::shape::placeholder_like;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
 use crate::config::model::{Action, Inject};
+use crate::front::gateway::Gateway;
 use crate::identity::Identity;
 use crate::inject::{Injector, StandIns, login};
 use crate::metrics::Metrics;
@@ -77,6 +78,7 @@ pub async fn live(
         generation,
         identity: Identity::new(&config, token)?,
         policy: Policy::new(&config),
+        gateway: Arc::new(Gateway::new(&config)),
         injector: Injector::new(&config, Arc::new(store.clone()), Arc::clone(&stand_ins)),
         stand_ins,
         upstream,

@@ -98,6 +98,7 @@ pub async fn run(agent: Vec<OsString>, environment: Vec<(OsString, OsString)>) -
         no_proxy: Vec::new(),
         data_dir: dir.path().to_owned(),
         agent: None,
+        gateway: false,
     };
     let prepared = prepare(config, command).await?;
     let log = prepared.app.proxy.log.clone();
@@ -212,7 +213,7 @@ async fn service(dir: &Path, token: &str, received: Received, tasks: &Tasks) -> 
     std::fs::write(dir.join("service-root.pem"), root.certificate_pem())?;
     let leaves = Leaves::new(root, 1)?;
     let acceptor = TlsAcceptor::from(leaves.server_config(&Host::parse(SERVICE)?).await?);
-    let bound = Bound::bind(&super::serve::loopback().bind, None)?;
+    let bound = Bound::bind(&super::serve::loopback(crate::config::model::Speak::Proxy).bind, None)?;
     let crate::listen::bound::Local::Tcp(address) = bound.local().clone() else {
         bail!("the service has no port")
     };

@@ -6,7 +6,7 @@ use crate::audit::Totals;
 use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
-use crate::config::model::Source;
+use crate::config::model::{Mount, Source, Speak};
 use crate::launch::{self, Environment, Exit, Given, Tether, Withheld};
 use crate::listen::bound::Local;
 use anyhow::{Context, Result, bail};
@@ -28,6 +28,8 @@ pub struct Command {
     pub no_proxy: Vec<String>,
     /// Keyferry's own directory.
     pub data_dir: PathBuf,
+    /// Whether it gets base URLs too.
+    pub gateway: bool,
     /// Whose rules it gets; needed where the configuration has several agents.
     pub agent: Option<String>,
 }
@@ -62,7 +64,10 @@ pub struct Prepared {
 /// Whatever is wrong, in words for the operator.
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
-    config.listen = vec![loopback()];
+    config.listen = vec![loopback(Speak::Proxy)];
+    if command.gateway {
+        config.listen.push(loopback(Speak::Gateway { names: Arc::default() }));
+    }
     // The operator's listener is that of `serve`.
     config.admin = None;
     let token = seed::random_hex()?;
@@ -96,7 +101,8 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         no_proxy: command.no_proxy,
         git_over_https: Vec::new(),
     };
-    let environment = launch::agent_environment(command.environment.into_iter(), &given)?;
+    let mut environment = launch::agent_environment(command.environment.into_iter(), &given)?;
+    environment.vars.extend(base_urls(&app));
     app.start().await?;
     Ok(Prepared {
         app,
@@ -158,6 +164,21 @@ fn placeholders(app: &App) -> Vec<(String, String)> {
     pairs
         .flat_map(|(spec, text)| spec.agent_env.iter().map(move |name| (name.clone(), text.clone())))
         .collect()
+}
+
+/// Each variable that a client finds a base URL in, and the one it gets. They come last, so they stand.
+fn base_urls(app: &App) -> Vec<(OsString, OsString)> {
+    let gateway = app.locals().iter().find(|(_, spoken)| *spoken == "gateway");
+    let Some((Local::Tcp(address), _)) = gateway else {
+        return Vec::new();
+    };
+    let live = app.proxy.live();
+    let mounts = live.config.rules.iter().filter_map(|rule| rule.mount.as_ref());
+    let pairs = mounts.flat_map(|mount| mount.variables.iter().map(move |(name, path)| (mount, name, path)));
+    let url = |(mount, name, path): (&Mount, &String, &String)| {
+        (name.into(), format!("http://{address}{}{path}", mount.prefix).into())
+    };
+    pairs.map(url).collect()
 }
 
 /// The variables that secrets are read from: the command must not have them.

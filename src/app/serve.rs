@@ -14,12 +14,14 @@ use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen, Speak};
 use crate::identity::Shown;
 use crate::listen::bound::Local;
-use crate::listen::{Accepted, Bound, owner, serve};
+use crate::listen::{self, Accepted, Bound, owner, serve};
 use crate::metrics::Metrics;
 use crate::proxy::connection::{Caller, Own};
-use crate::proxy::{Proxy, entry, socks};
+use crate::proxy::transparent::{self, Original};
+use crate::proxy::{Proxy, entry, gateway, socks, told};
 use crate::store::Store;
 use anyhow::Result;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustls::server::Acceptor;
 use std::net::SocketAddr;
@@ -150,7 +152,8 @@ impl App {
             };
             let door = Door {
                 proxy: Arc::clone(&self.proxy),
-                speak: listen.speak,
+                speak: listen.speak.clone(),
+                balancers: listen.proxy_protocol.clone().into(),
                 tls,
                 own: self.own.clone(),
                 local: bound.local().clone(),
@@ -229,6 +232,7 @@ impl App {
 struct Door {
     proxy: Arc<Proxy>,
     speak: Speak,
+    balancers: Arc<[IpNet]>,
     /// What an HTTPS proxy is called by those that name no host.
     tls: Option<Host>,
     own: Option<(Arc<str>, IsToken)>,
@@ -237,14 +241,14 @@ struct Door {
 }
 
 impl Door {
-    async fn enter(self, accepted: Accepted) {
+    async fn enter(self, mut accepted: Accepted) {
         let own = self.own.as_ref().map(|own| self.admit(accepted.peer, own));
+        let told = told::peer(&self.proxy, &mut accepted.wire, accepted.peer, &self.balancers);
+        let Some(peer) = told.await else { return };
         let mut caller = Caller {
-            peer: accepted.peer,
-            way: match self.speak {
-                Speak::Proxy => Way::Proxy,
-                Speak::Socks => Way::Socks,
-            },
+            peer,
+            way: Way::Proxy,
+            original: None,
             shown: None,
             offered: None,
             own,
@@ -263,6 +267,14 @@ impl Door {
         match self.speak {
             Speak::Proxy => entry::serve(self.proxy, wire, caller).await,
             Speak::Socks => socks::serve(self.proxy, wire, caller).await,
+            Speak::Transparent { default, .. } => {
+                let original = original(caller.peer, accepted.original);
+                transparent::serve(self.proxy, wire, caller, original, default).await;
+            }
+            Speak::Gateway { names } => {
+                let secure = self.tls.is_some();
+                gateway::serve(self.proxy, wire, caller, gateway::Door { names, secure }).await;
+            }
         }
     }
 
@@ -302,6 +314,15 @@ impl Door {
     }
 }
 
+/// Where a redirected connection was going, unless Keyferry itself made it.
+fn original(peer: Peer, redirected: Option<listen::bound::Original>) -> Original {
+    match (peer, redirected) {
+        (_, None) => Original::Unknown,
+        (Peer::Tcp(peer), Some(to)) if to.from_here && owner::is_own(peer, to.address) => Original::Own,
+        (_, Some(to)) => Original::To(to.address),
+    }
+}
+
 /// What a listener is called by those that connect to an address and so name no host.
 fn own_host(local: &Local) -> Result<Host> {
     match local {
@@ -311,7 +332,14 @@ fn own_host(local: &Local) -> Result<Host> {
 }
 
 fn bind_all(config: &Config) -> Result<Vec<(Listen, Bound)>> {
-    let bind = |listen: &Listen| Ok((listen.clone(), Bound::bind(&listen.bind, listen.mode)?));
+    let bind = |listen: &Listen| {
+        let bound = Bound::bind(&listen.bind, listen.mode)?;
+        let bound = match listen.speak {
+            Speak::Transparent { redirect, .. } => bound.redirected(redirect)?,
+            Speak::Proxy | Speak::Socks | Speak::Gateway { .. } => bound,
+        };
+        Ok((listen.clone(), bound))
+    };
     config.listen.iter().map(bind).collect()
 }
 
@@ -342,12 +370,13 @@ fn restarts(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// An ephemeral loopback listener, for `run`.
-pub fn loopback() -> Listen {
+pub fn loopback(speak: Speak) -> Listen {
     let bind = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     Listen {
         bind,
-        speak: Speak::Proxy,
+        speak,
         tls: false,
         mode: None,
+        proxy_protocol: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::host::Target;
 use serde::{Serialize, Serializer};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -23,6 +24,9 @@ pub struct Record {
     /// The way in it took, as the listener's `speak` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<Way>,
+    /// The address it was going to before it was redirected here. A hint: the target is what counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<SocketAddr>,
     /// Where it asked to go.
     #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -80,6 +84,7 @@ impl Record {
             agent: None,
             peer: None,
             way: None,
+            original: None,
             target: None,
             mode: None,
             scheme: None,

@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// A host that the command may reach past the proxy, besides loopback (repeatable)
     #[arg(long, value_name = "HOST")]
     no_proxy: Vec<String>,
+    /// Hand the command base URLs too (ANTHROPIC_BASE_URL and the like), for programs that use no proxy
+    #[arg(long)]
+    gateway: bool,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
@@ -61,6 +64,7 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
         no_proxy: args.no_proxy,
         data_dir: settings::data_dir()?,
         agent: args.agent,
+        gateway: args.gateway,
     };
     settings::block_on(async move {
         let prepared = prepare(config, command).await.map_err(unstartable)?;
@@ -105,6 +109,7 @@ fn allow_rule(hosts: Vec<HostPattern>) -> Rule {
         action,
         via: Via::Default,
         limits: RuleLimits::default(),
+        mount: None,
     }
 }
 

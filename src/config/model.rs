@@ -3,6 +3,7 @@
 
 pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
 use super::parent::{Except, Parent, Via};
+use crate::base::ask::Scheme;
 use crate::base::glob::{Allow, HostPattern};
 use crate::base::host::{Host, Target};
 use crate::base::ids::{AgentId, SecretId};
@@ -49,6 +50,8 @@ pub struct Listen {
     pub tls: bool,
     /// Permission bits of a unix socket.
     pub mode: Option<u32>,
+    /// Networks whose balancers tell who is behind them, in a PROXY header that is then due.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// An address to listen on.
@@ -61,20 +64,43 @@ pub enum Bind {
 }
 
 /// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Speak {
     /// HTTP proxying: CONNECT and absolute-form, HTTP/1.1 and HTTP/2; and SOCKS5 by its first byte.
     Proxy,
     /// SOCKS5 alone.
     Socks,
+    /// Whatever was redirected there: TLS by the name in its hello, plain HTTP by its `Host`.
+    Transparent {
+        /// How the original address is learnt.
+        redirect: Redirect,
+        /// The target where a hello names no host.
+        default: Option<Target>,
+    },
+    /// Plain requests below the base URL of an upstream.
+    Gateway {
+        /// Hosts it is called by, beside addresses and names of one label.
+        names: Arc<[Host]>,
+    },
+}
+
+/// How the firewall brings connections to a transparent listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirect {
+    /// `REDIRECT`: the address is translated, and the kernel remembers the original (`SO_ORIGINAL_DST`).
+    Nat,
+    /// `TPROXY`: the address is left as it is (`IP_TRANSPARENT`).
+    Tproxy,
 }
 
 impl Speak {
     /// As the config names it.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
             Self::Socks => "socks",
+            Self::Transparent { .. } => "transparent",
+            Self::Gateway { .. } => "gateway",
         }
     }
 }
@@ -180,6 +206,21 @@ pub struct Rule {
     pub via: Via,
     /// Caps for this rule.
     pub limits: RuleLimits,
+    /// Its base URL on gateway listeners, if it has one.
+    pub mount: Option<Mount>,
+}
+
+/// Where the upstream of a rule is found on gateway listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What its paths begin with: `/anthropic`.
+    pub prefix: Arc<str>,
+    /// The upstream.
+    pub target: Target,
+    /// How it is reached.
+    pub scheme: Scheme,
+    /// Variables in which `run --gateway` hands the base URL to the command, each with what follows the prefix in it.
+    pub variables: Vec<(String, String)>,
 }
 
 /// What a matching rule does. A tunnel is opaque, so there is no way to write one with an injector.

@@ -36,13 +36,22 @@ section! {
     ListenMap, "a listener", {
         /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/keyferry/proxy.sock`. Port 0 lets the kernel choose.
         "bind" bind: Text,
-        /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too) or `socks` (SOCKS5 alone).
-        /// Absent: `proxy`.
+        /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too), `socks` (SOCKS5 alone),
+        /// `transparent` (whatever the firewall redirects there) or `gateway` (requests below a base URL). Absent: `proxy`.
         "speak" speak: Option<Text>,
         /// Whether the socket itself is TLS, which makes it an HTTPS proxy, or SOCKS5 over TLS.
         "tls" tls: Option<At<bool>>,
         /// Permission bits of a unix socket, in octal: `"0660"`.
         "mode" mode: Option<Text>,
+        /// With `transparent`: the target, `HOST:PORT`, of a connection that names no host.
+        "default" default: Option<Text>,
+        /// With `transparent`: `true` where the firewall uses TPROXY and not REDIRECT.
+        "tproxy" tproxy: Option<At<bool>>,
+        /// With `gateway`: host names with a dot by which clients may call it.
+        "names" names: Option<Many<Text>>,
+        /// Networks of load balancers. A connection from there must begin with a PROXY header, version 1 or 2, and the
+        /// address it tells of counts as the agent's.
+        "proxy_protocol" proxy_protocol: Option<Many<Text>>,
     }
 }
 
@@ -187,6 +196,11 @@ section! {
         "parent_auth" parent_auth: Option<Text>,
         /// Caps for this rule, counted for each agent by itself.
         "limits" limits: Option<RawRuleLimits>,
+        /// The path of its base URL on `gateway` listeners, such as `/anthropic`; the rule then has one host without `*`.
+        "gateway" gateway: Option<Text>,
+        /// With `gateway`: the variables in which `keyferry run --gateway` hands out the base URL, such as `MY_BASE_URL`, or
+        /// `MY_BASE_URL=/v1` where it ends with a path of the service's.
+        "base_url" base_url: Option<Many<Text>>,
     }
 }
 
@@ -306,6 +320,10 @@ impl Read for RawListen {
             speak: None,
             tls: None,
             mode: None,
+            default: None,
+            tproxy: None,
+            names: None,
+            proxy_protocol: None,
         }))
     }
 }

@@ -2,9 +2,11 @@
 //! They trust nothing, do no I/O and know no rule.
 
 pub mod first;
+pub mod gateway;
+pub mod proxy_protocol;
 pub mod socks;
 
-use crate::base::host::{BadHost, Target};
+use crate::base::host::{BadHost, Host, Target};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{Request, uri::Authority};
 
@@ -20,6 +22,15 @@ pub enum Error {
     /// Its authority and its `Host` header are two.
     #[error("CONNECT is for {0}, but its Host header names another")]
     Misdirected(Target),
+    /// A gateway is asked for in the name of a host that is neither it nor an upstream of its own.
+    #[error("the gateway is not called {0}, and no rule has a base URL for that host")]
+    Elsewhere(Host),
+    /// The path of a base URL can be read in two ways.
+    #[error("the path can be read in more than one way, so it is below no base URL")]
+    Ambiguous,
+    /// No upstream has a base URL there.
+    #[error("no rule has a base URL at this path: `gateway: /PREFIX` on a rule makes one")]
+    NoMount,
 }
 
 /// The target of a CONNECT: its authority, and nothing in its headers may say otherwise (RFC 9110 §9.3.6).
@@ -66,6 +77,20 @@ pub fn absolute<B>(request: &Request<B>) -> Result<Target, Error> {
             "this is a proxy: set HTTPS_PROXY and HTTP_PROXY to its address",
         )),
     }
+}
+
+/// The target of a request in HTTP/2 that came to no address of ours: the host in its authority, and the `port` of the
+/// address it was going to.
+///
+/// # Errors
+/// When it names no host.
+pub fn named<B>(request: &Request<B>, port: u16) -> Result<Target, Error> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let named = authority
+        .or(host)
+        .ok_or(Error::Malformed("the request names no host"))?;
+    Ok(Target::new(Target::parse(named, Some(port))?.host, port))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use aws_lc_rs::{constant_time, digest};
 use base64::Engine;
 use certificate::{Authorities, Judged, Wanted};
 use http::HeaderValue;
-use http::header::{HeaderMap, PROXY_AUTHORIZATION};
+use http::header::{HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use std::path::PathBuf;
 
 /// Who may ask, and what proves it.
@@ -127,6 +127,11 @@ impl Identity {
         })
     }
 
+    /// Whether this is some agent's token.
+    pub fn knows(&self, token: &[u8]) -> bool {
+        self.find(|check| check.token(token)).is_some()
+    }
+
     fn find(&self, fits: impl Fn(&Check) -> bool) -> Option<AgentId> {
         let at = self.agents.iter().position(|checks| checks.iter().any(&fits))?;
         u32::try_from(at).ok().map(AgentId)
@@ -173,6 +178,29 @@ pub fn offer(headers: &HeaderMap) -> Option<HeaderValue> {
     offered.set_sensitive(true);
     Some(offered)
 }
+
+/// What stands for `Proxy-Authorization` with clients that can send nothing but an upstream's credential: the first of
+/// its usual fields whose value `is_token`. Every field that has that value goes.
+pub fn taken_from(headers: &mut HeaderMap, is_token: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
+    let token_in = |value: &HeaderValue| offered_token(value).unwrap_or_else(|| value.as_bytes().to_vec());
+    let mut found = None;
+    for name in CREDENTIAL_FIELDS {
+        let mut tokens = headers.get_all(&name).iter().map(token_in);
+        if let Some(token) = tokens.find(|token| is_token(token)) {
+            found = found.or_else(|| offer_of(&token));
+            headers.remove(name);
+        }
+    }
+    found
+}
+
+/// Where APIs take a key.
+const CREDENTIAL_FIELDS: [HeaderName; 4] = [
+    http::header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// A token as the password of a Basic credential, for ways in that have no header of their own.
 pub fn offer_of(token: &[u8]) -> Option<HeaderValue> {

@@ -1,6 +1,6 @@
 //! One accept loop for every listener: a slot first, then the connection, then a task of its own.
 
-use super::bound::{Bound, Socket};
+use super::bound::{Bound, Original, Socket};
 use crate::base::peer::Peer;
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
@@ -17,6 +17,8 @@ pub struct Accepted {
     pub wire: Wire,
     /// Who is on the other side.
     pub peer: Peer,
+    /// Where it was going, on a listener that takes redirected connections.
+    pub original: Option<Original>,
 }
 
 /// Accepts until the tasks are told to stop. At most as many connections as `slots` holds are
@@ -28,7 +30,7 @@ where
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((slot, accept(&bound.socket).await))
+            Some((slot, accept(&bound).await))
         };
         let (slot, accepted) = tokio::select! {
             () = tasks.stopping() => return,
@@ -46,9 +48,9 @@ where
 }
 
 /// Accepts one connection; whatever can pass is waited out, for the loop must not end.
-async fn accept(socket: &Socket) -> Accepted {
+async fn accept(bound: &Bound) -> Accepted {
     loop {
-        match try_accept(socket).await {
+        match try_accept(bound).await {
             Ok(accepted) => return accepted,
             // The other side left before it was accepted: the next one may be fine.
             Err(e)
@@ -65,12 +67,13 @@ async fn accept(socket: &Socket) -> Accepted {
     }
 }
 
-async fn try_accept(socket: &Socket) -> io::Result<Accepted> {
-    match socket {
+async fn try_accept(bound: &Bound) -> io::Result<Accepted> {
+    match &bound.socket {
         Socket::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok(Accepted {
+                original: bound.original(&stream),
                 wire: Wire::new(stream),
                 peer: Peer::Tcp(address),
             })
@@ -81,6 +84,7 @@ async fn try_accept(socket: &Socket) -> io::Result<Accepted> {
             Ok(Accepted {
                 wire: Wire::new(stream),
                 peer: Peer::Unix { uid },
+                original: None,
             })
         }
     }

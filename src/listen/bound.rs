@@ -1,24 +1,35 @@
 //! Binding: every socket is bound before any task starts, so that a taken port fails the start.
 
-use crate::config::model::Bind;
+use crate::config::model::{Bind, Redirect};
+use socket2::SockRef;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// A bound socket. A unix socket's file is removed when it is dropped.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) socket: Socket,
     local: Local,
+    redirect: Option<Redirect>,
 }
 
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// Where a redirected connection was going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Original {
+    /// The address the agent dialled.
+    pub address: SocketAddr,
+    /// Whether a program of this machine dialled it: what is redirected on its way out arrives on loopback.
+    pub from_here: bool,
 }
 
 /// Where a socket is really bound.
@@ -36,6 +47,11 @@ pub enum Error {
     /// Another program has it.
     #[error("cannot listen on {0}: the address is in use; end the program that has it, or choose another in `listen`")]
     Taken(String),
+    /// It may not be made transparent.
+    #[error(
+        "cannot take TPROXY connections on {0}: {1}; run Keyferry with CAP_NET_ADMIN, or use REDIRECT without `tproxy`"
+    )]
+    Tproxy(String, #[source] io::Error),
     /// The path holds something that is no socket.
     #[error("cannot listen on unix:{0}: something that is no socket is there; remove it or choose another path")]
     NoSocket(PathBuf),
@@ -65,12 +81,57 @@ impl Bound {
         &self.local
     }
 
+    /// Takes connections that were redirected here, and learns where each was going.
+    ///
+    /// # Errors
+    /// When the kernel does not let it: TPROXY needs `CAP_NET_ADMIN`.
+    pub fn redirected(mut self, redirect: Redirect) -> Result<Self, Error> {
+        if let (Socket::Tcp(listener), Redirect::Tproxy) = (&self.socket, redirect) {
+            let socket = SockRef::from(listener);
+            let set = match self.local {
+                Local::Tcp(SocketAddr::V4(_)) => socket.set_ip_transparent_v4(true),
+                Local::Tcp(SocketAddr::V6(_)) | Local::Unix(_) => socket.set_ip_transparent_v6(true),
+            };
+            set.map_err(|error| Error::Tproxy(self.local.to_string(), error))?;
+        }
+        self.redirect = Some(redirect);
+        Ok(self)
+    }
+
+    /// Where a connection was going before it was redirected here; `None` when it was not.
+    pub(super) fn original(&self, stream: &TcpStream) -> Option<Original> {
+        let reached = stream.local_addr().ok()?;
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let (original, direct) = match self.redirect? {
+            Redirect::Nat => {
+                let socket = SockRef::from(stream);
+                let asked = if reached.ip().to_canonical().is_ipv4() {
+                    socket.original_dst_v4()
+                } else {
+                    socket.original_dst_v6()
+                };
+                let original = asked.ok()?.as_socket()?;
+                (original, canonical(original) == canonical(reached))
+            }
+            // The address is left as it is, so only the port tells that it was meant for this listener.
+            Redirect::Tproxy => (
+                reached,
+                matches!(self.local, Local::Tcp(own) if own.port() == reached.port()),
+            ),
+        };
+        (!direct).then(|| Original {
+            address: canonical(original),
+            from_here: self.redirect == Some(Redirect::Nat) && reached.ip().to_canonical().is_loopback(),
+        })
+    }
+
     fn tcp(address: SocketAddr) -> Result<Self, Error> {
         let listener = tcp_listener(address).map_err(|e| explain(address.to_string(), e))?;
         let local = listener.local_addr().map_err(|e| explain(address.to_string(), e))?;
         Ok(Self {
             socket: Socket::Tcp(listener),
             local: Local::Tcp(local),
+            redirect: None,
         })
     }
 
@@ -95,6 +156,7 @@ impl Bound {
         Ok(Self {
             socket: Socket::Unix(listener),
             local: Local::Unix(path.to_owned()),
+            redirect: None,
         })
     }
 }

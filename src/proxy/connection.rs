@@ -11,6 +11,7 @@ use crate::base::peer::Peer;
 use crate::base::secret::IsToken;
 use crate::identity::{Shown, Unknown, offered_token};
 use http::{HeaderValue, StatusCode};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +24,8 @@ pub struct Caller {
     pub way: Way,
     /// The certificate from the handshake of a TLS listener; nothing in it is judged yet.
     pub shown: Option<Arc<Shown>>,
+    /// The address it was going to, where the firewall redirected it.
+    pub original: Option<SocketAddr>,
     /// `Proxy-Authorization` as it came with the CONNECT, or what stands for it elsewhere; marked sensitive.
     pub offered: Option<HeaderValue>,
     /// Whose the listener is, where it is one agent's own.
@@ -141,6 +144,7 @@ impl Conn {
     pub fn describe(&self, record: &mut Record) {
         record.peer = Some(Arc::clone(&self.peer));
         record.way = Some(self.caller.way);
+        record.original = self.caller.original;
         record.target = Some(self.target.clone());
         record.scheme = Some(self.scheme.as_str());
         record.mode = Some(self.mode);

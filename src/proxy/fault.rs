@@ -166,9 +166,12 @@ impl From<front::Error> for Fault {
     fn from(error: front::Error) -> Self {
         let message = error.to_string();
         match error {
-            front::Error::Misdirected(_) => {
+            front::Error::Misdirected(_) | front::Error::Elsewhere(_) => {
                 Self::refused(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", message)
             }
+            front::Error::Ambiguous => Self::refused(StatusCode::FORBIDDEN, "ambiguous_path", message)
+                .hint("write the path without dot segments or double slashes"),
+            front::Error::NoMount => Self::refused(StatusCode::FORBIDDEN, "denied_by_policy", message),
             front::Error::Malformed(_) | front::Error::Host(_) => {
                 Self::refused(StatusCode::BAD_REQUEST, "malformed_request", message)
             }

@@ -53,6 +53,11 @@ pub async fn grant(proxy: &Proxy, mut conn: Conn, entry: &mut Entry) -> Result<G
 }
 
 impl Granted {
+    /// Whether bytes pass unread.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self, Self::Tunnel(..))
+    }
+
     /// Takes the record along where there will be one for the whole connection.
     pub fn with(self, proxy: &Proxy, mut entry: Entry) -> Onward {
         let entry = match &self {

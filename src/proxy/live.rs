@@ -5,6 +5,7 @@ use crate::base::ids::AgentId;
 use crate::base::tasks::Tasks;
 use crate::ca::leaves::Leaves;
 use crate::config::Config;
+use crate::front::gateway::Gateway;
 use crate::identity::Identity;
 use crate::inject::{Injector, StandIns};
 use crate::metrics::{Metrics, RuleMetrics};
@@ -32,6 +33,8 @@ pub struct Live {
     pub stand_ins: Arc<StandIns>,
     /// The way out.
     pub upstream: Arc<Upstream>,
+    /// The base URLs of upstreams.
+    pub gateway: Arc<Gateway>,
     /// Counters, by rule.
     pub rules: Vec<Arc<RuleMetrics>>,
 }

@@ -6,6 +6,7 @@ pub mod counted;
 pub mod entry;
 pub mod exchange;
 pub mod fault;
+pub mod gateway;
 pub mod grant;
 pub mod halfclose;
 pub mod hygiene;
@@ -14,7 +15,10 @@ pub mod live;
 pub mod recorded;
 pub mod serving;
 pub mod socks;
+pub mod told;
+pub mod transparent;
 pub mod tunnel;
 pub mod upgrade;
+pub mod vetted;
 
 pub use live::{Live, Proxy};

@@ -4,6 +4,7 @@ use super::connection::Conn;
 use super::fault::Fault;
 use super::live::{Live, Proxy};
 use super::recorded::Entry;
+use super::vetted::{Misnamed, Vetted};
 use crate::audit::{Outcome, Record};
 use crate::base::wire::Wire;
 use crate::net::{Line, Times};
@@ -35,7 +36,7 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
     let _held = passage.held();
     let out = Arc::new(AtomicU64::new(0));
     let mut agent = Tally {
-        io: wire,
+        io: Vetted::new(wire, conn.target.clone()),
         read: Arc::clone(&entry.bytes_in),
         written: Arc::clone(&out),
     };
@@ -58,6 +59,9 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
                 ended = copying.as_mut() => {
                     match ended {
                         Ok(_) => entry.settle(),
+                        Err(error) if error.get_ref().is_some_and(|e| e.is::<Misnamed>()) => {
+                            entry.failed(Outcome::Denied, "misdirected_request", Some(error.to_string()));
+                        }
                         Err(error) => entry.failed(Outcome::Failed, "tunnel_broke", Some(error.to_string())),
                     }
                     break;

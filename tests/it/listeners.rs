@@ -167,6 +167,29 @@ async fn a_tunnel_passes_bytes_unread() {
 }
 
 #[tokio::test]
+async fn a_tunnel_to_one_host_is_none_to_another_at_its_address() {
+    let root = Root::new();
+    let origin = Origin::with_names(&root, &["pinned.test", "hidden.test"]).await;
+    let proxy = Rig::new(&root)
+        .reach(&origin)
+        .rule("host: pinned.test, tunnel: true")
+        .serve()
+        .await;
+    let pinning = Agent::new(proxy.address, &root.pem());
+    let (status, _, raw) = pinning.connect("pinned.test:443").await;
+    assert_eq!(status, 200);
+    let fronted = pinning.handshake(raw.io, "hidden.test", &["h2"]).await;
+    assert!(fronted.is_err(), "the tunnel led to a host that no rule allows");
+    assert_eq!(origin.connections(), 0);
+    let record = proxy.record().await;
+    assert_eq!(
+        (&record["outcome"], &record["code"], &record["mode"]),
+        (&"denied".into(), &"misdirected_request".into(), &"tunnel".into()),
+        "{record:#}"
+    );
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_or_nonsense_costs_no_more_than_its_time() {
     let root = Root::new();
     let proxy = Rig::new(&root)

@@ -93,6 +93,8 @@ fn from_preset<'r>(
                 .stray_placeholders
                 .clone()
                 .or_else(|| ready.stray_placeholders.clone()),
+            gateway: rule.gateway.clone().or_else(|| ready.gateway.clone()),
+            base_url: rule.base_url.clone().or_else(|| ready.base_url.clone()),
             ..ready.clone()
         }),
         preset: Some(preset),

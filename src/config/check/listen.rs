@@ -2,13 +2,16 @@
 
 use super::is_local;
 use super::scope::Scope;
+use crate::base::host::{Host, Target};
 use crate::config::leaf::{Many, Text};
 use crate::config::looks::shown;
-use crate::config::model::{Admin, Bind, Config, Listen, Proof, Speak};
+use crate::config::model::{Admin, Bind, Config, Listen, Proof, Redirect, Speak};
 use crate::config::raw::{AdminMap, ListenMap, RawConfig, RawListen};
 use crate::config::read::Findings;
+use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where Keyferry listens when the config does not say.
 const DEFAULT_PORT: u16 = 8080;
@@ -40,17 +43,20 @@ pub(super) fn local(port: u16) -> Listen {
         speak: Speak::Proxy,
         tls: false,
         mode: None,
+        proxy_protocol: Vec::new(),
     }
 }
 
 fn one(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Listen> {
     let bind = bind(&raw.bind, found);
-    let speak = raw.speak.as_ref().map_or(Some(Speak::Proxy), |text| speak(text, found));
+    let speak = speak(raw, bind.as_ref(), found);
     let mode = match &raw.mode {
         Some(mode) => self::mode(mode, bind.as_ref(), found).map(Some),
         None => Some(None),
     };
+    let proxy_protocol = balancers(raw, bind.as_ref(), speak.as_ref(), found);
     Some(Listen {
+        proxy_protocol: proxy_protocol?,
         bind: bind?,
         speak: speak?,
         tls: raw.tls.as_ref().is_some_and(|t| t.value),
@@ -58,17 +64,118 @@ fn one(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Listen> {
     })
 }
 
-fn speak(text: &Text, found: &mut Findings<'_>) -> Option<Speak> {
-    match text.as_str() {
-        "proxy" => Some(Speak::Proxy),
-        "socks" => Some(Speak::Socks),
-        other => {
+fn speak(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<Speak> {
+    let spoken = raw.speak.as_ref().map_or("proxy", |text| text.as_str());
+    let speak = match (spoken, &raw.speak) {
+        ("transparent", _) => return transparent(raw, bind, found),
+        ("gateway", _) => names(raw, found).map(|names| Speak::Gateway { names }),
+        ("proxy", _) => Some(Speak::Proxy),
+        ("socks", _) => Some(Speak::Socks),
+        (other, text) => {
             found
-                .error(text.at, format!("a listener cannot speak `{}`", shown(other)))
-                .hint("it can speak `proxy` or `socks`");
+                .error(
+                    text.as_ref().map_or(raw.at, |text| text.at),
+                    format!("a listener cannot speak `{}`", shown(other)),
+                )
+                .hint("it can speak `proxy`, `socks`, `transparent` or `gateway`");
             None
         }
+    };
+    let names = raw.names.as_ref().and_then(|names| names.0.first());
+    let extra = [
+        ("default", "transparent", raw.default.as_ref().map(|text| text.at)),
+        ("tproxy", "transparent", raw.tproxy.as_ref().map(|flag| flag.at)),
+        (
+            "names",
+            "gateway",
+            names.map(|name| name.at).filter(|_| spoken != "gateway"),
+        ),
+    ];
+    let mut fit = true;
+    for (key, whose, place) in extra {
+        if let Some(place) = place {
+            found
+                .error(place, format!("`{key}` is for listeners that speak `{whose}`"))
+                .hint(format!("take it out, or add `speak: {whose}`"));
+            fit = false;
+        }
     }
+    speak.filter(|_| fit)
+}
+
+/// The names of a gateway.
+fn names(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Arc<[Host]>> {
+    let written = raw.names.as_ref().map_or(&[][..], |names| &names.0);
+    let read = written.iter().filter_map(|name| match Host::parse(name) {
+        Ok(host) => Some(host),
+        Err(why) => {
+            found.error(name.at, format!("`{}` is no host: {why}", shown(name)));
+            None
+        }
+    });
+    let read: Vec<Host> = read.collect();
+    (read.len() == written.len()).then(|| read.into())
+}
+
+/// The networks of load balancers.
+fn balancers(
+    raw: &ListenMap,
+    bind: Option<&Bind>,
+    speak: Option<&Speak>,
+    found: &mut Findings<'_>,
+) -> Option<Vec<IpNet>> {
+    let written = raw.proxy_protocol.as_ref();
+    let why = match (bind, speak) {
+        (Some(Bind::Tcp(_)) | None, Some(Speak::Transparent { .. })) => {
+            "no balancer stands before a redirected connection"
+        }
+        (Some(Bind::Tcp(_)) | None, _) => return super::upstream::networks(written, found),
+        (Some(_), _) => "`proxy_protocol` is for listeners on a TCP address",
+    };
+    let Some(first) = written.and_then(|written| written.0.first()) else {
+        return Some(Vec::new());
+    };
+    found.error(first.at, why).hint("take `proxy_protocol` out");
+    None
+}
+
+fn transparent(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<Speak> {
+    let mut fit = true;
+    if matches!(bind, Some(Bind::Unix(_))) {
+        found
+            .error(
+                raw.bind.at,
+                "the firewall redirects TCP connections to an address, not to a unix socket",
+            )
+            .hint("write it like `bind: 0.0.0.0:15001`");
+        fit = false;
+    }
+    if let Some(tls) = raw.tls.as_ref().filter(|tls| tls.value) {
+        found
+            .error(tls.at, "what is redirected is not wrapped in TLS for Keyferry")
+            .hint("take `tls` out");
+        fit = false;
+    }
+    let default = raw.default.as_ref().map(|text| {
+        let target = Target::parse(text, None);
+        if let Err(why) = &target {
+            found
+                .error(text.at, format!("`{}` is no host and port: {why}", shown(text)))
+                .hint("write it like `default: api.example.com:443`");
+        }
+        target.ok()
+    });
+    let redirect = if raw.tproxy.as_ref().is_some_and(|flag| flag.value) {
+        Redirect::Tproxy
+    } else {
+        Redirect::Nat
+    };
+    let default = match default {
+        Some(None) => return None,
+        Some(target) => target,
+        None => None,
+    };
+    fit.then_some(Speak::Transparent { redirect, default })
 }
 
 fn mode(mode: &Text, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<u32> {

@@ -6,6 +6,7 @@ mod certificates;
 mod expand;
 mod inject;
 mod listen;
+mod mount;
 mod parent;
 mod rules;
 mod scope;

@@ -3,7 +3,7 @@
 use super::expand::Expanded;
 use super::scope::Scope;
 use super::shadow::Shadows;
-use super::{inject, parent};
+use super::{inject, mount, parent};
 use crate::base::glob::{Allow, HostGlob, HostPattern};
 use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
@@ -20,6 +20,7 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
     let mut rules = Vec::new();
     let mut names = HashSet::new();
     let mut shadows = Shadows::default();
+    let mut mounts = mount::Mounts::default();
     for each in expanded {
         if !names.insert(each.name.as_str()) {
             found
@@ -31,6 +32,7 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
         scope.preset_secret = None;
         if let Some(rule) = rule {
             shadows.add(&rule, each.at, found);
+            mounts.add(&rule, each.at, found);
             rules.push(rule);
         }
     }
@@ -51,6 +53,7 @@ pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
         },
         via: Via::Default,
         limits: RuleLimits::default(),
+        mount: None,
     }
 }
 
@@ -69,6 +72,7 @@ fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) ->
     let action = action(raw, scope, found);
     let via = parent::via(raw, scope, found);
     let limits = limits(raw, found);
+    let mount = mount::check(raw, hosts.as_deref(), action.as_ref(), found);
     if let (Some(hosts), Some(Action::Intercept { inject, .. })) = (&hosts, &action)
         && !inject.is_empty()
         && let Some(any) = hosts.iter().position(|h| h.host == HostGlob::Any)
@@ -87,6 +91,7 @@ fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) ->
         action: action?,
         via: via?,
         limits: limits?,
+        mount: mount?,
     })
 }
 

@@ -90,7 +90,7 @@ async fn session() -> (Origin, Rig) {
         .reach(&tool)
         .secret("ANTHROPIC_API_KEY", REAL)
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .rule("host: api.anthropic.com, inject: [{ header: x-api-key, value: \"${anthropic_api_key}\" }]")
+        .rule("host: api.anthropic.com, gateway: /anthropic, base_url: ANTHROPIC_BASE_URL, inject: [{ header: x-api-key, value: \"${anthropic_api_key}\" }]")
         .rule("name: tool, host: tool.example.test");
     (origin, rig)
 }
@@ -142,4 +142,30 @@ async fn what_claude_code_runs_goes_through_the_proxy_too() {
         records.iter().any(|one| one["rule"] == "tool" && one["status"] == 200),
         "{records:#?}"
     );
+}
+
+#[tokio::test]
+async fn claude_code_completes_a_session_by_its_base_url() {
+    let (origin, rig) = session().await;
+    let claude = tools::npm(".bin/claude");
+    let rig = rig.flag("--gateway");
+
+    let ran = rig.run(&[claude.to_str().unwrap(), "-p", "say hi"]).await.ok();
+
+    assert_eq!(ran.stdout.trim(), "The ferry has landed.");
+    let base = &ran.env["ANTHROPIC_BASE_URL"];
+    assert!(
+        base.starts_with("http://127.0.0.1:") && base.ends_with("/anthropic"),
+        "{base}"
+    );
+    let records = rig.audit();
+    let by_url =
+        |one: &Value| one["way"] == "gateway" && one["path"].as_str().is_some_and(|p| p.starts_with("/v1/messages"));
+    assert!(records.iter().any(by_url), "{records:#?}");
+    let seen = origin.seen();
+    let messages: Vec<_> = seen.iter().filter(|one| is_message(one)).collect();
+    assert!(!messages.is_empty(), "{seen:#?}");
+    messages
+        .iter()
+        .for_each(|one| credential_once(one, &ran, "x-api-key", REAL));
 }

@@ -4,6 +4,7 @@
 //! A test reads: an origin, a rig with rules, what the agent did, what the origin saw.
 
 pub mod agent;
+pub mod netns;
 pub mod origin;
 pub mod proxy;
 pub mod root;

@@ -28,6 +28,8 @@ pub struct Rig {
     env: Vec<(String, String)>,
     /// Values that no agent may ever see.
     hidden: Vec<String>,
+    /// For `run`, before the command.
+    flags: Vec<String>,
 }
 
 impl Rig {
@@ -54,6 +56,7 @@ impl Rig {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
             hidden: Vec::new(),
+            flags: Vec::new(),
         }
     }
 
@@ -128,6 +131,12 @@ impl Rig {
     /// A further line under `upstream`.
     pub fn upstream(mut self, line: &str) -> Self {
         self.upstream.push_str(&format!("  {line}\n"));
+        self
+    }
+
+    /// A flag of `run`.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
         self
     }
 
@@ -230,6 +239,7 @@ impl Rig {
         let mut command = self.command(&["run"]);
         // What the agent really holds is written down by itself, before it becomes the client.
         command
+            .args(&self.flags)
             .args(["--", "/bin/sh", "-c", "env -0 >\"$0\" && exec \"$@\""])
             .arg(&held)
             .arg(program);

@@ -4,6 +4,7 @@ use super::table::table;
 use super::{TOKEN, Way};
 use crate::clients::basic;
 use crate::rig::agent::{Agent, Http};
+use crate::rig::netns::Networks;
 use crate::rig::proxy::{Proxy, Rig};
 
 struct Connect(Proxy);
@@ -30,7 +31,7 @@ impl Way for Connect {
     const NAME: &'static str = "proxy";
     const DENIED: &'static str = "403 denied_by_policy";
 
-    async fn start(rig: Rig) -> Self {
+    async fn start(rig: Rig, _: Option<Networks>) -> Self {
         Self(rig.config("agents: { ci: { token: ci_token } }").serve().await)
     }
 

@@ -1,12 +1,16 @@
 //! Every way in, held to one table: [`table`] says what is promised, a [`Way`] how an agent comes in. A further way
 //! needs a `Way` of its own and `table!(ThatWay);`.
 
+mod balancer;
 mod connect;
+mod gateway;
 mod pages;
 mod socks;
 mod table;
+mod transparent;
 
 use crate::rig::agent::Http;
+use crate::rig::netns::Networks;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
@@ -24,8 +28,13 @@ pub trait Way: Sized {
     /// the first answer.
     const DENIED: &'static str;
 
+    /// Networks of its own, entered before anything is started, if it needs some.
+    fn enter() -> Option<Networks> {
+        None
+    }
+
     /// Adds its listener and the agent `ci` to a rig that has rules and secrets, and serves.
-    async fn start(rig: Rig) -> Self;
+    async fn start(rig: Rig, networks: Option<Networks>) -> Self;
 
     fn proxy(&self) -> &Proxy;
 
@@ -39,6 +48,11 @@ pub trait Way: Sized {
     fn url(&self, host: &str, path: &str) -> String {
         format!("https://{host}{path}")
     }
+
+    /// The same for a host that the connection does not lead to.
+    fn elsewhere(&self, url: &str) -> String {
+        url.replace("api.test", "other.test")
+    }
 }
 
 /// A way that is open, with a host that a rule allows to `ci` and one that no rule speaks of.
@@ -50,6 +64,7 @@ pub struct Ground<W> {
 
 impl<W: Way> Ground<W> {
     pub async fn start() -> Self {
+        let networks = W::enter();
         let root = Root::new();
         let (api, other) = (
             Origin::start(&root, "api.test").await,
@@ -61,12 +76,12 @@ impl<W: Way> Ground<W> {
             .secret("API_KEY", KEY)
             .secret("CI_TOKEN", TOKEN)
             .rule(
-                "name: api, host: api.test, agents: [ci], allow: [\"* /**\"], \
+                "name: api, host: api.test, gateway: /api, agents: [ci], allow: [\"* /**\"], \
                  inject: [{ header: x-api-key, value: \"${api_key}\" }]",
             )
             .rule("name: shut, host: shut.test, deny: not this one");
         Self {
-            way: W::start(rig).await,
+            way: W::start(rig, networks).await,
             api,
             other,
         }

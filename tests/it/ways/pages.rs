@@ -6,9 +6,23 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The page's `yaml` block.
-pub fn config(page: &str) -> String {
-    blocks(page, "yaml").remove(0)
+/// The first line of the page's first `yaml` block that starts so.
+pub fn line(page: &str, start: &str) -> String {
+    let config = blocks(page, "yaml").remove(0);
+    let line = config.lines().find(|line| line.starts_with(start));
+    line.unwrap_or_else(|| panic!("docs/{page} has no `{start}`"))
+        .to_owned()
+}
+
+/// The one entry of the page's list under that key.
+pub fn entry(page: &str, key: &str) -> String {
+    let line = line(page, &format!("{key}: ["));
+    line[key.len() + 3..].trim_end_matches(']').to_owned()
+}
+
+/// The first block of that kind.
+pub fn block(page: &str, kind: &str) -> String {
+    blocks(page, kind).remove(0)
 }
 
 /// Runs every `$` line of the page's `console` blocks in a shell beside `proxy`, each text of `swapped` put in the

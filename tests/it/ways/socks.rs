@@ -1,8 +1,9 @@
 //! SOCKS5: on its own port, on the proxy's, over TLS; what it is told; and real clients.
 
 use super::table::table;
-use super::{TOKEN, Way};
+use super::{TOKEN, Way, pages};
 use crate::rig::agent::{Agent, Http, Raw, content_length, status};
+use crate::rig::netns::Networks;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::root::Root;
@@ -51,7 +52,7 @@ impl Way for Socks {
     const NAME: &'static str = "socks";
     const DENIED: &'static str = "reply 2";
 
-    async fn start(rig: Rig) -> Self {
+    async fn start(rig: Rig, _: Option<Networks>) -> Self {
         let rig = rig.config("agents: { ci: { token: ci_token } }");
         Self(rig.listen("{ bind: \"127.0.0.1:0\", speak: socks }").serve().await)
     }
@@ -127,6 +128,7 @@ async fn a_wrong_password_is_told_and_leads_nowhere() {
             .reach(&origin)
             .secret("CI_TOKEN", TOKEN)
             .rule("host: api.test"),
+        None,
     )
     .await;
     for wrong in ["", "wrong", &TOKEN[1..]] {
@@ -292,7 +294,7 @@ async fn curl_comes_in_by_socks5_hostname_with_a_login() {
         .reach(&origin)
         .secret("CI_TOKEN", TOKEN)
         .rule("host: api.test");
-    let way = Socks::start(rig).await;
+    let way = Socks::start(rig, None).await;
     let address = way.0.address.to_string();
     let login = format!("ci:{TOKEN}");
     let args = [
@@ -323,7 +325,7 @@ async fn proxychains_brings_in_a_client_that_knows_no_proxy() {
         .reach(&origin)
         .secret("CI_TOKEN", TOKEN)
         .rule("host: api.test");
-    let way = Socks::start(rig).await;
+    let way = Socks::start(rig, None).await;
     let config = format!(
         "strict_chain\nproxy_dns\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {} ci {TOKEN}\n",
         way.0.address.port()
@@ -350,24 +352,22 @@ async fn a_taken_port_is_told_and_nothing_starts() {
 
 #[tokio::test]
 async fn the_commands_on_the_page_about_socks_work() {
-    let page = super::pages::config("socks.md");
-    let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
     let root = Root::new();
     let origin = Origin::start(&root, "api.github.com").await;
-    let listen = line("listen: [").replace("listen: [", "").replace("}]", "}");
+    let listen = pages::entry("socks.md", "listen").replace("127.0.0.1:1080", "\"127.0.0.1:0\"");
+    let agents = [pages::line("socks.md", "secrets:"), pages::line("socks.md", "agents:")];
+    let rule = pages::entry("socks.md", "rules");
     let rig = Rig::new(&root)
         .reach(&origin)
-        .listen(&listen.replace("127.0.0.1:1080", "\"127.0.0.1:0\""))
+        .listen(&listen)
         .env("CI_TOKEN", TOKEN)
-        .config(&[line("secrets:"), line("agents:")].join("\n"))
-        .rule(line("rules: [").trim_start_matches("rules: [{").trim_end_matches("}]"));
+        .config(&agents.join("\n"))
+        .rule(rule.trim_matches(['{', '}']));
     let proxy = rig.serve().await;
     let port = proxy.address.port();
     let (at, in_chain) = (proxy.address.to_string(), format!("127.0.0.1 {port}"));
     let swapped = [("127.0.0.1:1080", at.as_str()), ("127.0.0.1 1080", &in_chain)];
-    let ca = proxy.rig.dir().join("keyferry.yaml");
-    let env = [("CI_TOKEN", TOKEN), ("KEYFERRY_CONFIG", ca.to_str().unwrap())];
-    let printed = super::pages::run("socks.md", &proxy, &swapped, &env).await;
+    let printed = pages::run("socks.md", &proxy, &swapped, &[("CI_TOKEN", TOKEN)]).await;
     assert_eq!(
         printed.iter().filter(|text| text.contains("\"/zen\"")).count(),
         3,

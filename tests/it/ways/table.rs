@@ -121,7 +121,7 @@ pub async fn authority<W: Way>() {
         let mut http = ground.http(http2).await;
         let mut ask = get(&ground.url("/"));
         if http2 {
-            let other = ask.uri().to_string().replace("api.test", "other.test");
+            let other = ground.way.elsewhere(&ask.uri().to_string());
             *ask.uri_mut() = other.parse().unwrap();
         } else {
             ask.headers_mut().insert("host", HeaderValue::from_static("other.test"));
