@@ -7,6 +7,7 @@
 mod file;
 mod log;
 mod record;
+mod rotating;
 mod writer;
 
 pub use log::{Denial, Log, Totals};

@@ -134,7 +134,10 @@ impl Writer {
     }
 
     fn say_losses(&mut self) {
-        let lost = self.shared.unsaid.swap(0, Ordering::Relaxed);
+        // Half a line is a record that was never written, whoever was to write it.
+        let torn = self.sink.torn();
+        self.shared.lost.fetch_add(torn, Ordering::Relaxed);
+        let lost = torn + self.shared.unsaid.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let time = stamp(SystemTime::now());
             // Writing to a vector cannot fail.

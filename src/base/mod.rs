@@ -1,4 +1,4 @@
-//! Words every room shares. Imports no other room, does no I/O and knows no policy.
+//! Words every room shares. Imports no other room, reads and writes nothing, and knows no policy.
 
 pub mod ask;
 pub mod body;
@@ -11,4 +11,5 @@ pub mod secret;
 pub mod shape;
 pub mod tasks;
 pub mod template;
+pub mod turn;
 pub mod wire;

@@ -3,15 +3,17 @@
 
 use super::key::{Key, KeySource};
 use crate::base::secret::{BadSecret, Secret};
+use crate::base::turn::{NoTurn, Turn};
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient};
 use serde::ser::{Error as _, SerializeMap, Serializer};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::iter;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
 /// Why the encrypted file cannot be used.
@@ -206,20 +208,15 @@ impl EncryptedFile {
     }
 
     /// Held until dropped, and given up by the system when its holder dies.
-    fn lock(&self) -> Result<File, Error> {
+    fn lock(&self) -> Result<Turn, Error> {
         let path = self.dir.join("secrets.lock");
         let mut how = OpenOptions::new();
         how.write(true).create(true).truncate(false).mode(0o600);
         let file = how.open(&path).map_err(|error| Error::io(&path, error))?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(Error::io(&path, error)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= end => return Err(Error::Busy(path)),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+        Turn::take(&Arc::new(file), PATIENCE).map_err(|none| match none {
+            NoTurn::Held => Error::Busy(path),
+            NoTurn::Io(error) => Error::io(&path, error),
+        })
     }
 
     /// The old file or the new one, never a half: written beside it, synced, and renamed over it.

@@ -169,16 +169,93 @@ fn what_cannot_be_written_at_the_end_is_counted_as_lost() {
 }
 
 #[test]
-fn a_half_line_of_a_crash_does_not_spoil_the_next() {
+fn a_half_line_of_a_crash_is_taken_away_and_counted_and_a_strangers_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
-    std::fs::write(&path, "{\"time\":").unwrap();
-    let log = Log::open(&spec(&path, 0, 0)).unwrap();
-    log.write(record(1));
-    log.finish(LONG);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(last["request_id"], "1");
+    for (left, kept, lost) in [
+        ("{\"ti", "", 1),
+        ("{\"time\":\"2026", "", 1),
+        ("{\"a\":1}\n{", "{\"a\":1}\n", 1),
+        ("{\"a\":1}\n", "{\"a\":1}\n", 0),
+        ("a note", "a note\n", 0),
+    ] {
+        std::fs::write(&path, left).unwrap();
+        let log = Log::open(&spec(&path, 0, 0)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), kept, "after {left:?}");
+        log.write(record(1));
+        assert_eq!(log.finish(LONG), lost);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let new = text.strip_prefix(kept).unwrap().lines();
+        let new: Vec<Value> = new.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(new.iter().filter(|l| l["request_id"] == "1").count(), 1, "{text}");
+        assert_eq!(
+            new.iter().filter_map(|l| l["lost"].as_u64()).sum::<u64>(),
+            lost,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn several_that_share_a_file_lose_no_line_when_it_is_turned_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let logs: Vec<_> = (0..4)
+        .map(|_| Log::open(&spec(&path, 20_000, 1_000)).unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        for (at, log) in logs.iter().enumerate() {
+            scope.spawn(move || {
+                for n in 0..1_000 {
+                    log.write(record(at * 1_000 + n));
+                    std::thread::sleep(Duration::from_micros(150));
+                }
+            });
+        }
+    });
+    assert!(logs.iter().all(|log| log.finish(LONG) == 0));
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(
+            std::fs::metadata(&path).unwrap().len() < 100_000,
+            "{path:?} was not turned over"
+        );
+        let found = lines(&path);
+        ids.extend(
+            found
+                .iter()
+                .map(|l| l["request_id"].as_str().unwrap().parse::<usize>().unwrap()),
+        );
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (0..4_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_cannot_be_made_after_turning_over_is_made_later_and_no_older_one_suffers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let mut file = super::super::rotating::Rotating::open(&path, 10, 3).unwrap();
+    for old in 1..=3 {
+        std::fs::write(dir.path().join(format!("audit.jsonl.{old}")), format!("old {old}\n")).unwrap();
+    }
+    assert_eq!(file.append(b"{\"time\":1}\n").0, 11);
+    // As when no descriptor is left: the path is taken by something that cannot be opened.
+    std::fs::rename(&path, dir.path().join("aside")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..5 {
+        assert!(file.rotate().is_err());
+        assert_eq!(file.append(b"{\"time\":2}\n").0, 11);
+    }
+    std::fs::remove_dir(&path).unwrap();
+    file.rotate().unwrap();
+    assert_eq!(file.append(b"{\"time\":3}\n").0, 11);
+    assert_eq!((lines(&path).len(), lines(&dir.path().join("aside")).len()), (1, 6));
+    for old in 1..=3 {
+        let text = std::fs::read_to_string(dir.path().join(format!("audit.jsonl.{old}"))).unwrap();
+        assert_eq!(text, format!("old {old}\n"));
+    }
 }
 
 #[test]
