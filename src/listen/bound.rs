@@ -1,12 +1,16 @@
 //! Binding: every socket is bound before any task starts, so that a taken port fails the start.
 
+use crate::base::turn::Turn;
 use crate::config::model::{Bind, Redirect};
 use socket2::SockRef;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// A bound socket. A unix socket's file is removed when it is dropped.
@@ -15,6 +19,8 @@ pub struct Bound {
     pub(super) socket: Socket,
     local: Local,
     redirect: Option<Redirect>,
+    /// Device and inode of a unix socket's file.
+    file: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -62,6 +68,9 @@ pub enum Error {
 
 /// Connections the kernel queues before we accept them.
 const BACKLOG: i32 = 1024;
+
+/// For how long another start may have its turn in the same folder. Whoever holds on to it longer is no Keyferry.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Bound {
     /// Binds the address. A stale unix socket, whose owner is gone, is replaced; `mode` is its
@@ -132,12 +141,12 @@ impl Bound {
             socket: Socket::Tcp(listener),
             local: Local::Tcp(local),
             redirect: None,
+            file: None,
         })
     }
 
     fn unix(path: &Path, mode: u32) -> Result<Self, Error> {
         let named = || format!("unix:{}", path.display());
-        clear_stale(path)?;
         // The file must never be there with wider bits than asked, so it is made under a tight mask of its own
         // directory entry: bind creates it 0777 & !umask, and only then can it be narrowed. A private directory
         // closes that gap.
@@ -145,6 +154,10 @@ impl Bound {
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
+        // Of two that start at once, each could take the other's new socket for a stale one.
+        let folder = Arc::new(File::open(parent).map_err(|e| explain(named(), e))?);
+        let _turn = Turn::take(&folder, PATIENCE);
+        clear_stale(path)?;
         let staging = tempfile::Builder::new()
             .prefix(".keyferry-")
             .tempdir_in(parent)
@@ -157,6 +170,7 @@ impl Bound {
             socket: Socket::Unix(listener),
             local: Local::Unix(path.to_owned()),
             redirect: None,
+            file: identity(path),
         })
     }
 }
@@ -168,6 +182,11 @@ fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Removes a socket file nobody listens on any more.
@@ -204,7 +223,10 @@ impl fmt::Display for Local {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if let Local::Unix(path) = &self.local {
+        // Not one that another made in its place.
+        if let Local::Unix(path) = &self.local
+            && identity(path) == self.file
+        {
             let _ = std::fs::remove_file(path);
         }
     }
