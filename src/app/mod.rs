@@ -3,6 +3,7 @@
 
 pub mod assemble;
 pub mod demo;
+pub mod descriptors;
 pub mod run;
 pub mod seed;
 pub mod serve;

@@ -1,6 +1,7 @@
 //! The running program: sockets bound, parts built, served until told to stop, drained.
 
 use super::assemble::{self, Surroundings};
+use super::descriptors;
 use crate::admin::Admin;
 use crate::audit::{Log, Way};
 use crate::base::host::Host;
@@ -142,7 +143,7 @@ impl App {
     /// # Errors
     /// When a TLS listener has no certificate to show.
     pub async fn start(&self) -> Result<()> {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let slots = Arc::new(Semaphore::new(descriptors::connections(self.limits.connections)));
         let listeners = std::mem::take(&mut *self.listeners.lock());
         for (listen, bound) in listeners {
             let tls = if listen.tls {

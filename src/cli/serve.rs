@@ -2,7 +2,7 @@
 //! is on SIGHUP, which also opens the audit file anew.
 
 use super::settings::{self, Failed};
-use crate::app::{App, Options, seed};
+use crate::app::{App, Options, descriptors, seed};
 use crate::config::Config;
 use crate::config::places::FILE_NAME;
 use crate::config::watch::{Changes, watch};
@@ -35,6 +35,7 @@ pub fn run(_args: &ServeArgs, explicit: Option<&Path>) -> Result<ExitCode> {
 }
 
 async fn serve(config: Config, path: PathBuf) -> Result<ExitCode> {
+    descriptors::raise();
     let data_dir = settings::data_dir()?;
     let options = Options {
         seed: seed::kept(&data_dir)?,

@@ -7,7 +7,7 @@ use crate::base::wire::Wire;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A connection as accepted.
@@ -27,10 +27,11 @@ pub async fn serve<F>(bound: Bound, slots: Arc<Semaphore>, tasks: Tasks, each: i
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let mut trouble = Trouble::default();
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((slot, accept(&bound).await))
+            Some((slot, accept(&bound, &mut trouble).await))
         };
         let (slot, accepted) = tokio::select! {
             () = tasks.stopping() => return,
@@ -48,10 +49,13 @@ where
 }
 
 /// Accepts one connection; whatever can pass is waited out, for the loop must not end.
-async fn accept(bound: &Bound) -> Accepted {
+async fn accept(bound: &Bound, trouble: &mut Trouble) -> Accepted {
     loop {
         match try_accept(bound).await {
-            Ok(accepted) => return accepted,
+            Ok(accepted) => {
+                trouble.over();
+                return accepted;
+            }
             // The other side left before it was accepted: the next one may be fine.
             Err(e)
                 if matches!(
@@ -60,9 +64,40 @@ async fn accept(bound: &Bound) -> Accepted {
                 ) => {}
             // Out of descriptors or memory: only waiting helps.
             Err(e) => {
-                tracing::warn!("cannot accept a connection: {e}; trying again in a second");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                trouble.told(&e);
+                tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Trouble that comes and goes is told of no more often than this.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Whether connections can be accepted, told when it changes and not for each try.
+#[derive(Debug, Default)]
+struct Trouble {
+    now: bool,
+    last: Option<Instant>,
+}
+
+impl Trouble {
+    fn told(&mut self, error: &io::Error) {
+        if !self.now && self.last.is_none_or(|last| last.elapsed() >= SILENCE) {
+            tracing::warn!(
+                "cannot accept connections: {error}; those that come wait until there is room, \
+                which more file descriptors (`ulimit -n`, `LimitNOFILE`) would give"
+            );
+            self.last = Some(Instant::now());
+        }
+        self.now = true;
+    }
+
+    fn over(&mut self) {
+        if std::mem::replace(&mut self.now, false) {
+            tracing::debug!("connections are accepted again");
         }
     }
 }

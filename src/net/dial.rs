@@ -76,7 +76,7 @@ impl Dialer {
 
     async fn connect(&self, target: &Target, routable: &[Routable], times: &mut Times) -> Result<TcpStream, Error> {
         let start = Instant::now();
-        let stream = race(routable).await.map_err(|e| Error::Connect(target.clone(), e))?;
+        let stream = race(routable).await.map_err(|e| failed(target, e))?;
         times.connect = start.elapsed();
         if self.is_own(&stream) {
             return Err(Error::Loop(target.clone()));
@@ -112,6 +112,16 @@ impl Dialer {
         };
         let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == peer.port();
         (local.ip() == peer.ip() || peer.ip().is_loopback()) && self.own.iter().any(wildcard)
+    }
+}
+
+/// Whose fault it is: the upstream's, or that of this process, which may open no more descriptors.
+fn failed(target: &Target, error: io::Error) -> Error {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    match error.raw_os_error() {
+        Some(code) if exhausted.contains(&code) => Error::Exhausted(target.clone(), error),
+        _ => Error::Connect(target.clone(), error),
     }
 }
 

@@ -56,6 +56,9 @@ pub enum Error {
         #[source]
         fault: parent::Fault,
     },
+    /// This process may open no more sockets.
+    #[error("cannot connect to {0}: {1}; raise the limit (`ulimit -n`, `LimitNOFILE`)")]
+    Exhausted(Target, #[source] io::Error),
     /// No address accepted a connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(Target, #[source] io::Error),

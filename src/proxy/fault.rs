@@ -299,6 +299,15 @@ impl From<net::Error> for Fault {
                 "that leads back to the proxy",
             ),
             E::Parent { fault, target, .. } => parent(fault, target, cause),
+            E::Exhausted(..) => {
+                let told = "the proxy has as many connections open as it may have";
+                let fault = Self::broken(StatusCode::SERVICE_UNAVAILABLE, "proxy_exhausted", told, cause);
+                Self {
+                    retry_after: Some(Duration::from_secs(1)),
+                    ..fault
+                }
+                .hint("try again; the operator can let the proxy open more files")
+            }
             E::Connect(target, _) => gateway("upstream_unreachable", format!("cannot connect to {target}")),
             E::ConnectTime(target) => late(format!("no connection to {target} in time")),
             E::Tls {
