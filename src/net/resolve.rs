@@ -2,7 +2,14 @@
 
 use super::Error;
 use crate::base::host::{Host, Target};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use tokio::sync::Semaphore;
+
+/// Names that are asked after at one time. Each holds a thread of those that all blocking work of this process shares,
+/// for as long as the resolver takes, even when nobody waits for the answer any more: a resolver that says nothing must
+/// not take them all.
+static ASKING: Semaphore = Semaphore::const_new(128);
 
 /// Every address of `target`, as the system resolver has them.
 ///
@@ -19,11 +26,17 @@ pub(super) async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, Error>
     } else {
         name.to_string()
     };
-    #[expect(clippy::disallowed_methods, reason = "the one place that resolves")]
-    let found = tokio::net::lookup_host((absolute.as_str(), target.port)).await;
-    let found: Vec<SocketAddr> = found.map_err(|e| Error::Resolve(target.clone(), e))?.collect();
+    let failed = |e| Error::Resolve(target.clone(), e);
+    let asking = ASKING.acquire().await.map_err(|e| failed(io::Error::other(e)))?;
+    let port = target.port;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _asking = asking;
+        #[expect(clippy::disallowed_methods, reason = "the one place that resolves")]
+        Ok((absolute.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>())
+    });
+    let found = asked.await.unwrap_or_else(|e| Err(e.into())).map_err(failed)?;
     if found.is_empty() {
-        let none = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+        let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         return Err(Error::Resolve(target.clone(), none));
     }
     Ok(found)
