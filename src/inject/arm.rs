@@ -32,7 +32,7 @@ pub struct Injector {
 struct Prepared {
     version: u64,
     needles: Arc<Needles>,
-    /// Those of the value before, which may be good for a while yet, and which the upstream may well remember.
+    /// Those of the value before.
     before: Option<Arc<Needles>>,
 }
 
@@ -318,7 +318,12 @@ impl Injector {
             return Arc::clone(prepared);
         }
         let stand_in = self.stand_ins.of(id).map(|s| &**s);
-        let needles = Arc::new(Needles::new([(&held.secret, stand_in)]));
+        let needles = |held: &Held| Arc::new(Needles::new([(&held.secret, stand_in)]));
+        let before = self.store.before(id).map(|held| {
+            let known = last.as_ref().filter(|p| p.version == held.version);
+            known.map_or_else(|| needles(&held), |p| Arc::clone(&p.needles))
+        });
+        let needles = needles(held);
         if needles.too_short() > 0 {
             let name = self.stand_ins.name(id);
             tracing::warn!("credential `{name}` is too short to be looked for in replies: an echo of it would pass");
@@ -326,7 +331,7 @@ impl Injector {
         let prepared = Arc::new(Prepared {
             version: held.version,
             needles,
-            before: last.map(|last| Arc::clone(&last.needles)),
+            before,
         });
         if let Some(slot) = slot {
             slot.store(Some(Arc::clone(&prepared)));

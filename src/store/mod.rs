@@ -126,6 +126,8 @@ struct Slot {
 #[derive(Debug)]
 struct Current {
     held: Arc<Held>,
+    /// The value before it, which may be good for a while yet, and which an upstream may well remember.
+    before: Option<Arc<Held>>,
     /// From when on a use has it fetched again, and from when on it is no good.
     term: Option<(Instant, Instant)>,
 }
@@ -209,6 +211,12 @@ impl Store {
         current.as_ref().map(|current| Arc::clone(&current.held))
     }
 
+    /// The value before the [`known`](Self::known) one, if there was another.
+    pub fn before(&self, id: SecretId) -> Option<Arc<Held>> {
+        let current = self.inner.slots.get(id.index())?.current.load();
+        current.as_ref()?.before.clone()
+    }
+
     /// The value of now, fetched if it must be.
     ///
     /// # Errors
@@ -270,18 +278,19 @@ fn stored(encrypted: &EncryptedFile) -> Stored {
 impl Slot {
     fn open(spec: &SecretSpec, stored: &Stored, previous: Option<&Store>) -> Result<Self, Cause> {
         let before = previous.and_then(|store| store.inner.slots.iter().find(|slot| slot.name == spec.name));
+        let same_source = before.filter(|slot| slot.source == spec.source);
         let held = match &spec.source {
             Source::Env(variable) => Some(Held::new(source::env(variable)?)),
-            Source::File(path) => Some(Held::new(read_file(&spec.name, path)?)),
+            // A pipe gave its value at the start, and has no more to give.
+            Source::File(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
+            Source::File(path) => Some(Held::new(read_file(&spec.name, path, previous.is_none())?)),
             Source::Store(entry) => Some(stored_entry(stored, entry)?),
             Source::Exec { .. } => None,
         };
-        let same_source = before.filter(|slot| slot.source == spec.source);
         let current = match held {
-            Some(held) => Some(Arc::new(Current {
-                held: before.map_or_else(|| Arc::clone(&held), |slot| slot.unless_new(&held)),
-                term: None,
-            })),
+            Some(held) => {
+                Some(before.map_or_else(|| Current::first(&held, None), |slot| slot.followed_by(&held, None)))
+            }
             None => same_source.and_then(|slot| slot.current.load_full()),
         };
         let watched = match &spec.source {
@@ -312,30 +321,48 @@ impl Slot {
         }
     }
 
-    /// The value at hand when `held` is the same, so that it keeps its version; else `held`.
-    fn unless_new(&self, held: &Arc<Held>) -> Arc<Held> {
-        let current = self.current.load();
-        let same = current
-            .as_ref()
-            .filter(|current| current.held.secret.is_same(&held.secret));
-        Arc::clone(same.map_or(held, |current| &current.held))
+    /// What is current once `held` was read: the value at hand when it is the same, so that it keeps its version.
+    fn followed_by(&self, held: &Arc<Held>, term: Option<(Instant, Instant)>) -> Arc<Current> {
+        let Some(now) = self.current.load_full() else {
+            return Current::first(held, term);
+        };
+        let same = now.held.secret.is_same(&held.secret);
+        let (held, before) = if same {
+            (&now.held, now.before.clone())
+        } else {
+            (held, Some(Arc::clone(&now.held)))
+        };
+        let held = Arc::clone(held);
+        Arc::new(Current { held, before, term })
     }
 
     /// Takes up a value. True when it differs from the one before.
     fn renew(&self, made: &Arc<Held>, term: Option<(Instant, Instant)>) -> (Arc<Held>, bool) {
-        let held = self.unless_new(made);
-        let current = Current {
-            held: Arc::clone(&held),
-            term,
-        };
-        self.current.store(Some(Arc::new(current)));
+        let current = self.followed_by(made, term);
+        let held = Arc::clone(&current.held);
+        self.current.store(Some(current));
         let new = Arc::ptr_eq(&held, made);
         (held, new)
     }
 }
 
-fn read_file(name: &str, path: &Path) -> Result<Secret, Cause> {
-    let secret = source::file(path)?;
+impl Current {
+    fn first(held: &Arc<Held>, term: Option<(Instant, Instant)>) -> Arc<Self> {
+        Arc::new(Self {
+            held: Arc::clone(held),
+            before: None,
+            term,
+        })
+    }
+}
+
+/// A pipe is waited for at the start only: later on there are agents to serve.
+fn read_file(name: &str, path: &Path, may_wait: bool) -> Result<Secret, Cause> {
+    let secret = if may_wait {
+        source::file(path)?
+    } else {
+        source::regular(path)?
+    };
     if source::is_open_to_others(path) {
         tracing::warn!(secret = name, path = %path.display(), "the file can be read by other users; `chmod 600` closes it");
     }

@@ -2,10 +2,11 @@
 
 use super::error::{Cause, LONGEST};
 use crate::base::secret::Secret;
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Reads a variable of Keyferry's own environment.
@@ -18,13 +19,28 @@ pub(super) fn env(variable: &str) -> Result<Secret, Cause> {
     Secret::new(value.into_vec()).map_err(|reason| Cause::EnvValue(variable.to_owned(), reason))
 }
 
-/// Reads a file that holds a value and nothing else.
+/// Reads a file that holds a value and nothing else. A pipe is waited for.
 pub(super) fn file(path: &Path) -> Result<Secret, Cause> {
+    value(path, File::open(path))
+}
+
+/// Reads such a file where nobody may be kept waiting, as by a pipe that nobody writes to.
+pub(super) fn regular(path: &Path) -> Result<Secret, Cause> {
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let opened = File::options().read(true).custom_flags(nonblock).open(path);
+    let regular = opened.and_then(|file| match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is no regular file")),
+    });
+    value(path, regular)
+}
+
+fn value(path: &Path, opened: std::io::Result<File>) -> Result<Secret, Cause> {
     let failed = |error: std::io::Error| Cause::File {
         path: path.to_owned(),
         reason: error.to_string(),
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = opened.map_err(failed)?;
     // Room for all of it from the start: growing would leave copies behind that nobody wipes.
     let mut bytes = Vec::with_capacity(LONGEST + 1);
     let read = file.take(LONGEST as u64 + 1).read_to_end(&mut bytes);

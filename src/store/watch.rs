@@ -126,7 +126,7 @@ impl Inner {
         let watched = || self.slots.iter().filter(|slot| slot.watched);
         for slot in watched() {
             if let Source::File(path) = &slot.source {
-                self.take_up(slot, source::file(path).map(Held::new));
+                self.take_up(slot, source::regular(path).map(Held::new));
             }
         }
         if watched().any(|slot| matches!(slot.source, Source::Store(_))) {
@@ -136,10 +136,14 @@ impl Inner {
 
     fn read_encrypted_again(&self) {
         let stamp = self.encrypted.stamp();
-        if std::mem::replace(&mut *self.seen.lock(), stamp) == stamp {
+        if *self.seen.lock() == stamp {
             return;
         }
         let stored = super::stored(&self.encrypted);
+        if stored.is_ok() {
+            // One that cannot be opened is tried again: its key may come back.
+            *self.seen.lock() = stamp;
+        }
         for slot in &self.slots {
             let Source::Store(entry) = &slot.source else { continue };
             self.take_up(slot, super::stored_entry(&stored, entry));
