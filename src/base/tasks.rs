@@ -98,6 +98,11 @@ impl Tasks {
         self.stopping.wait().await;
     }
 
+    /// Whether what had not ended by the deadline of [`finish`](Self::finish) is being dropped.
+    pub fn are_cut(&self) -> bool {
+        self.ended.came()
+    }
+
     /// How many tasks run now.
     pub fn running(&self) -> usize {
         self.tracker.len()

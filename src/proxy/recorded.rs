@@ -70,11 +70,18 @@ impl Entry {
     /// Notes how it failed. The first failure stands.
     pub fn failed(&mut self, outcome: Outcome, code: &'static str, reason: Option<String>) {
         self.settled = true;
-        if self.record.outcome == Outcome::Ok {
-            self.record.outcome = outcome;
-            self.record.code = code;
-            self.record.reason = reason.map(Into::into);
+        if self.record.outcome != Outcome::Ok {
+            return;
         }
+        self.record.outcome = outcome;
+        // What breaks once everything is being dropped breaks because of that, whichever end is dropped first.
+        let cut = outcome == Outcome::Failed && self.tasks.are_cut();
+        self.record.code = if cut { STOPPED } else { code };
+        self.record.reason = if cut {
+            Some(OUT_OF_TIME.into())
+        } else {
+            reason.map(Into::into)
+        };
     }
 
     /// Notes a fault, and the rule that decided.
@@ -120,7 +127,7 @@ impl Drop for Entry {
         }
         if !self.settled {
             let (code, reason) = if self.tasks.is_stopping() {
-                ("stopped", "Keyferry was told to stop, and it did not finish in time")
+                (STOPPED, OUT_OF_TIME)
             } else {
                 ("agent_gone", "the agent closed before the end")
             };
@@ -134,6 +141,9 @@ impl Drop for Entry {
         self.log.write(record);
     }
 }
+
+const STOPPED: &str = "stopped";
+const OUT_OF_TIME: &str = "Keyferry was told to stop, and it did not finish in time";
 
 /// A reply's body with its record, its connection's lease and its limits.
 #[derive(Debug)]
