@@ -30,6 +30,8 @@ install_apt() {
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)
   command -v microsocks >/dev/null || missing+=(microsocks)
+  { command -v unshare && command -v nsenter; } >/dev/null || missing+=(util-linux)
+  command -v mount >/dev/null || missing+=(mount)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -5,8 +5,8 @@ use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
 use crate::rig::tools;
 
-/// The same rig, in a process whose clock is off by `offset`.
-fn off(rig: Rig, offset: &str) -> Rig {
+/// What fakes the clock of a program that it is loaded into.
+pub fn library() -> String {
     let faketime = tools::need("faketime");
     let prefix = faketime.parent().unwrap().parent().unwrap().join("lib");
     let library = ["x86_64-linux-gnu", "aarch64-linux-gnu", ""]
@@ -14,7 +14,12 @@ fn off(rig: Rig, offset: &str) -> Rig {
         .into_iter()
         .find(|path| path.exists())
         .expect("the faketime package has no library where it is looked for");
-    rig.env("LD_PRELOAD", library.to_str().unwrap())
+    library.to_str().unwrap().to_owned()
+}
+
+/// The same rig, in a process whose clock is off by `offset`.
+fn off(rig: Rig, offset: &str) -> Rig {
+    rig.env("LD_PRELOAD", &library())
         .env("FAKETIME", offset)
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }

@@ -20,6 +20,7 @@ mod clients;
 mod clock;
 mod docs;
 mod expect;
+mod faults;
 mod fidelity;
 mod hostile;
 mod injection;

@@ -64,7 +64,8 @@ pub(super) async fn open(
         fault,
     };
     let unreachable = |error| match error {
-        Error::Loop(target) => Error::Loop(target),
+        // Of our own making, and no fault of the parent's.
+        Error::Loop(_) | Error::Exhausted(..) => error,
         error => failed(Fault::Unreachable(Box::new(error))),
     };
     let tcp = dialer.dial_parent(&parent.address, times).await.map_err(unreachable)?;

@@ -3,9 +3,13 @@
 //!
 //! A test reads: an origin, a rig with rules, what the agent did, what the origin saw.
 
+pub mod admin;
 pub mod agent;
+pub mod disk;
+pub mod names;
 pub mod netns;
 pub mod origin;
+pub mod process;
 pub mod proxy;
 pub mod root;
 pub mod routes;

@@ -105,6 +105,14 @@ impl Origin {
         origin
     }
 
+    /// The standard routes at an address and with TLS settings of the test's choice.
+    pub async fn with_tls(at: SocketAddr, tls: Arc<rustls::ServerConfig>) -> Self {
+        let (origin, listener) = Self::bind_at(at, "").await;
+        let (tls, service) = (TlsAcceptor::from(tls), Arc::new(super::routes::standard));
+        tokio::spawn(origin.clone().accept(listener, Some(tls), service));
+        origin
+    }
+
     /// The standard routes in plain HTTP/1.1.
     pub async fn plain(name: &str) -> Self {
         let (origin, listener) = Self::bind(name).await;
@@ -113,7 +121,11 @@ impl Origin {
     }
 
     async fn bind(name: &str) -> (Self, TcpListener) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::bind_at(SocketAddr::from(([127, 0, 0, 1], 0)), name).await
+    }
+
+    async fn bind_at(at: SocketAddr, name: &str) -> (Self, TcpListener) {
+        let listener = TcpListener::bind(at).await.unwrap();
         let origin = Self {
             name: name.to_owned(),
             address: listener.local_addr().unwrap(),

@@ -26,6 +26,7 @@ pub struct Rig {
     networks: String,
     upstream: String,
     env: Vec<(String, String)>,
+    through: Vec<String>,
     /// Values that no agent may ever see.
     hidden: Vec<String>,
     /// For `run`, before the command.
@@ -55,6 +56,7 @@ impl Rig {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
+            through: Vec::new(),
             hidden: Vec::new(),
             flags: Vec::new(),
         }
@@ -146,6 +148,12 @@ impl Rig {
         self
     }
 
+    /// Starts Keyferry through another program, as `env` is one; it must become what it starts.
+    pub fn through<A: AsRef<str>>(mut self, words: &[A]) -> Self {
+        self.through = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
     /// The config file's text.
     pub fn yaml(&self) -> String {
         let dir = self.dir.path().display();
@@ -194,8 +202,9 @@ impl Rig {
 
     /// `keyferry VERB… --config FILE` in a bare environment.
     pub fn command(&self, verb: &[&str]) -> Command {
-        let mut command = Command::new(tools::KEYFERRY);
-        command.args(verb).arg("--config").arg(self.write());
+        let mut words = self.through.iter().map(String::as_str).chain([tools::KEYFERRY]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(verb).arg("--config").arg(self.write());
         bare(&mut command, &self.dir.path().join("home"));
         command.envs(self.env.iter().cloned()).current_dir(self.dir.path());
         command

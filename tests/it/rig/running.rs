@@ -40,6 +40,12 @@ impl Running {
         self.log.lock().unwrap().clone()
     }
 
+    /// Ends it as the kernel would that has no memory left: at once, and without a word.
+    pub async fn kill(&mut self) {
+        self.signal("KILL");
+        self.ended().await;
+    }
+
     /// Sends it a signal by its `kill` name: `TERM`, `HUP`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
