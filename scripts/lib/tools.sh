@@ -26,6 +26,8 @@ install_apt() {
   command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || missing+=(iptables)
   command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
   command -v proxychains4 >/dev/null || missing+=(proxychains4)
+  command -v bwrap >/dev/null || missing+=(bubblewrap)
+  command -v setpriv >/dev/null || missing+=(util-linux)
   command -v faketime >/dev/null || missing+=(faketime)
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)

@@ -92,6 +92,7 @@ pub async fn run(agent: Vec<OsString>, environment: Vec<(OsString, OsString)>) -
     let mut environment = environment;
     environment.push((REPORT_VARIABLE.into(), report.clone().into()));
     let command = Command {
+        wall: None,
         words: agent,
         environment,
         keep: Vec::new(),

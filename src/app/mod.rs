@@ -7,5 +7,6 @@ pub mod descriptors;
 pub mod run;
 pub mod seed;
 pub mod serve;
+pub mod surround;
 
 pub use serve::{App, Options};

@@ -2,16 +2,16 @@
 
 use super::seed;
 use super::serve::{App, Options, loopback};
+use super::surround::{self, Surrounded, Wall};
 use crate::audit::Totals;
 use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
 use crate::config::model::{Mount, Source, Speak};
-use crate::launch::{self, Environment, Exit, Given, Tether, Withheld};
+use crate::launch::{self, Exit, Given, Tether, Withheld, wall};
 use crate::listen::bound::Local;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Command {
     pub gateway: bool,
     /// Whose rules it gets; needed where the configuration has several agents.
     pub agent: Option<String>,
+    /// What stands around it, if anything does.
+    pub wall: Option<Wall>,
 }
 
 /// How it went.
@@ -48,13 +50,12 @@ pub struct Report {
 pub struct Prepared {
     /// The running proxy.
     pub app: App,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The command's environment.
-    pub environment: Environment,
+    /// Where the command finds it.
+    pub address: String,
     /// Variables and the stand-ins in them.
     pub placeholders: Vec<(String, String)>,
-    words: Vec<OsString>,
+    /// The command in its surroundings.
+    pub around: Surrounded,
     _dir: tempfile::TempDir,
 }
 
@@ -64,7 +65,8 @@ pub struct Prepared {
 /// Whatever is wrong, in words for the operator.
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
-    config.listen = vec![loopback(Speak::Proxy)];
+    let dir = surround::directory()?;
+    config.listen = vec![surround::listener(command.wall.as_ref(), dir.path())?];
     if command.gateway {
         config.listen.push(loopback(Speak::Gateway { names: Arc::default() }));
     }
@@ -79,13 +81,11 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         own: Some((named, is_token)),
     };
     let app = App::build(config, options).await?;
-    let Some((Local::Tcp(address), _)) = app.locals().first().cloned() else {
-        bail!("the proxy has no address")
+    let address = match app.locals().first() {
+        Some((Local::Tcp(address), _)) => address.to_string(),
+        Some((Local::Unix(_), _)) => wall::ADDRESS.to_owned(),
+        None => bail!("the proxy has no address"),
     };
-    let dir = tempfile::Builder::new()
-        .prefix("keyferry-")
-        .tempdir()
-        .context("cannot make a directory for this run")?;
     let own_roots = variable(&command.environment, "SSL_CERT_FILE");
     let bundle = Bundle::write(dir.path(), &app.authority, own_roots.as_deref().map(Path::new))?;
     let placeholders = placeholders(&app);
@@ -101,15 +101,14 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         no_proxy: command.no_proxy,
         git_over_https: Vec::new(),
     };
-    let mut environment = launch::agent_environment(command.environment.into_iter(), &given)?;
-    environment.vars.extend(base_urls(&app));
+    let mut around = Surrounded::build(command.wall, command.words, command.environment, &given)?;
+    around.environment.vars.extend(base_urls(&app));
     app.start().await?;
     Ok(Prepared {
         app,
         address,
-        environment,
         placeholders,
-        words: command.words,
+        around,
         _dir: dir,
     })
 }
@@ -117,7 +116,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
 impl Prepared {
     /// What the caller has and the command does not get.
     pub fn withheld(&self) -> &[Withheld] {
-        &self.environment.withheld
+        &self.around.environment.withheld
     }
 
     /// Runs the command to its end, then lets the proxy finish.
@@ -125,8 +124,9 @@ impl Prepared {
     /// # Errors
     /// When the command cannot be started.
     pub async fn run(self) -> Result<Report, launch::Error> {
-        let vars = self.environment.vars.clone();
-        let exit = launch::child::run(&self.words, vars, &Tether::own_program()).await;
+        let vars = self.around.environment.vars.clone();
+        let tether = Tether::own_program().entering(self.around.groups());
+        let exit = launch::child::run(&self.around.words, vars, &tether).await;
         self.app.finish().await;
         Ok(Report {
             exit: exit?,

@@ -1,6 +1,7 @@
 //! The command line: one file per verb. Results go to stdout, the rest to stderr; exit 0 done,
 //! 1 failed, 2 usage or config.
 
+pub mod bridge;
 pub mod ca;
 pub mod check;
 pub mod child;
@@ -40,6 +41,8 @@ struct Cli {
 enum Verb {
     /// Run one command behind a proxy of its own
     Run(run::RunArgs),
+    /// Inside a sandbox: pass loopback on to the proxy's socket outside
+    Bridge(bridge::BridgeArgs),
     /// Run the proxy of the config until told to stop
     Serve(serve::ServeArgs),
     /// Check the config: every mistake at once, each with its line
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = cli.config.as_deref();
     match cli.verb {
+        Verb::Bridge(args) => bridge::run(args),
         Verb::Run(args) => run::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
         Verb::Check(args) => check::run(&args, config),

@@ -2,14 +2,17 @@
 
 use super::settings::{self, Failed};
 use crate::app::run::{Command, Report, prepare};
+use crate::app::surround::Wall;
 use crate::audit::Totals;
 use crate::base::glob::HostPattern;
 use crate::config::model::{Action, Rule, RuleLimits, Strays};
 use crate::config::parent::Via;
 use crate::config::{Config, presets};
+use crate::launch::wall::bounds::Most;
+use crate::launch::wall::{self, Shared};
 use anyhow::Result;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `run` takes.
@@ -33,12 +36,35 @@ pub struct RunArgs {
     /// Hand the command base URLs too (ANTHROPIC_BASE_URL and the like), for programs that use no proxy
     #[arg(long)]
     gateway: bool,
+    /// What to put around the command: `bwrap` (bubblewrap), `none`, or `auto`, the strongest that this machine has
+    #[arg(long, value_name = "WALL", default_value = "none")]
+    sandbox: Sandbox,
+    /// Behind a wall: where the command begins, and may write unless `:ro` follows; without it, the current directory
+    #[arg(long, value_name = "DIR[:ro|:rw]")]
+    workdir: Option<OsString>,
+    /// Behind a wall: another file or directory to show, read-only unless `:rw` follows (repeatable)
+    #[arg(long, value_name = "PATH[:ro|:rw]")]
+    mount: Vec<OsString>,
+    /// Behind a wall: show this, although it looks like a credential (repeatable)
+    #[arg(long, value_name = "PATH")]
+    unmask: Vec<PathBuf>,
+    /// Behind a wall: the most memory the command may use, in MiB; without it, half of the machine's
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
     /// The command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// The walls that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sandbox {
+    Auto,
+    Bwrap,
+    None,
 }
 
 /// Runs the command and passes its exit code on.
@@ -57,7 +83,9 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
         None => from_environment(&allowed)?,
     };
     let quiet = args.quiet;
+    let wall = wall(&args)?;
     let command = Command {
+        wall,
         words: args.command,
         environment: std::env::vars_os().collect(),
         keep: args.keep_env,
@@ -77,6 +105,49 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
         }
         Ok(code(&report))
     })
+}
+
+/// The wall that was asked for, and what it shows.
+fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
+    let shows = args.workdir.is_some() || !args.mount.is_empty() || !args.unmask.is_empty() || args.memory.is_some();
+    if shows && args.sandbox == Sandbox::None {
+        let told =
+            "`--workdir`, `--mount`, `--unmask` and `--memory` are about a wall; ask for one with `--sandbox auto`";
+        return Err(Failed::Usage(told.to_owned()));
+    }
+    let wanted = match args.sandbox {
+        Sandbox::None => false,
+        Sandbox::Bwrap => true,
+        Sandbox::Auto => {
+            let there = wall::bwrap::find().is_some();
+            if !there {
+                settings::say("keyferry: no wall: bubblewrap is not installed");
+            }
+            there
+        }
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    if args.gateway {
+        let told = "behind a wall there are no base URLs yet: take `--gateway` or `--sandbox`, not both";
+        return Err(Failed::Usage(told.to_owned()));
+    }
+    let here = OsString::from(".");
+    let most = Most::default();
+    Ok(Some(Wall {
+        most: Most {
+            memory: args.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
+            ..most
+        },
+        workdir: Shared::parse(args.workdir.as_deref().unwrap_or(&here), true)?,
+        mounts: args
+            .mount
+            .iter()
+            .map(|text| Shared::parse(text, false))
+            .collect::<Result<_, _>>()?,
+        unmask: args.unmask.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+    }))
 }
 
 /// Nothing was started: 125, whatever the cause.
@@ -134,6 +205,14 @@ fn introduce(prepared: &crate::app::run::Prepared) {
     settings::say(&format!("keyferry: rules: {rules}"));
     for (name, _) in &prepared.placeholders {
         settings::say(&format!("keyferry: {name} holds a placeholder"));
+    }
+    if prepared.around.unbounded() {
+        settings::say(
+            "keyferry: the command's memory and processes are not bounded: no control group can be made here",
+        );
+    }
+    for masked in &prepared.around.masked {
+        settings::say(&format!("keyferry: masked {} ({})", masked.path.display(), masked.why));
     }
     let withheld = prepared
         .withheld()

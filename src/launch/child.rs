@@ -37,7 +37,12 @@ impl From<ExitStatus> for Exit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tether {
     /// By way of this program and [`VERB`].
-    Through(PathBuf),
+    Through {
+        /// The program.
+        own: PathBuf,
+        /// Control groups that it enters on the way, by the files that let it in.
+        enter: Vec<PathBuf>,
+    },
     /// It may outlive us.
     Loose,
 }
@@ -45,7 +50,18 @@ pub enum Tether {
 impl Tether {
     /// By way of the running program, even if its file was replaced since.
     pub fn own_program() -> Self {
-        Self::Through("/proc/self/exe".into())
+        Self::Through {
+            own: "/proc/self/exe".into(),
+            enter: Vec::new(),
+        }
+    }
+
+    /// The same, within these control groups.
+    pub fn entering(mut self, groups: Vec<PathBuf>) -> Self {
+        if let Self::Through { enter, .. } = &mut self {
+            *enter = groups;
+        }
+        self
     }
 }
 
@@ -66,11 +82,13 @@ pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &
             spawn.arg0(name);
             spawn
         }
-        Tether::Through(own) => {
+        Tether::Through { own, enter } => {
             let mut spawn = Command::new(own);
             spawn
                 .arg(VERB)
                 .arg(std::process::id().to_string())
+                .arg(enter.len().to_string())
+                .args(enter)
                 .arg(&program)
                 .arg(name);
             spawn
@@ -113,12 +131,16 @@ fn lost() -> io::Error {
     io::Error::other("the thread that waits for it ended")
 }
 
-/// Turns this process into the command: `PARENT PROGRAM ARG0 ARGS…`, for `keyferry __child`.
+/// Turns this process into the command: `PARENT COUNT GROUPS… PROGRAM ARG0 ARGS…`, for `keyferry __child`.
 ///
 /// # Errors
 /// Always, as success does not return.
 pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
-    let [parent, program, name, arguments @ ..] = arguments else {
+    let [parent, count, rest @ ..] = arguments else {
+        return Err(Error::NoCommand);
+    };
+    let count = count.to_str().and_then(|count| count.parse().ok());
+    let Some((groups, [program, name, arguments @ ..])) = count.and_then(|count| rest.split_at_checked(count)) else {
         return Err(Error::NoCommand);
     };
     let failed = |cause: io::Error| Error::Start {
@@ -130,6 +152,9 @@ pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
     let alive = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if alive.as_deref().map(OsStr::new) != Some(parent.as_os_str()) {
         return Err(failed(io::Error::other("Keyferry itself has ended")));
+    }
+    for group in groups {
+        std::fs::write(group, std::process::id().to_string()).map_err(failed)?;
     }
     let cause = Command::new(program).arg0(name).args(arguments).exec();
     Err(refused(Path::new(program), cause))

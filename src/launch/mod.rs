@@ -4,6 +4,7 @@
 //! The environment is the whole of the agreement with the agent's tools: which proxy, which CA,
 //! a stand-in for each credential, and none of the caller's own credentials.
 
+pub mod bridge;
 pub mod child;
 pub mod environment;
 mod files;
@@ -12,6 +13,7 @@ mod java;
 mod node;
 pub mod proxy;
 pub mod trust;
+pub mod wall;
 mod withheld;
 
 pub use child::{Exit, Tether};
@@ -51,6 +53,9 @@ pub enum Error {
         .0.display()
     )]
     Directory(PathBuf),
+    /// A wall that this machine has not got.
+    #[error("{0} is not on this machine; {1}, or choose another with `--sandbox`")]
+    NoWall(&'static str, &'static str),
     /// No command was given.
     #[error("no command to run; write `keyferry run -- COMMAND …`")]
     NoCommand,

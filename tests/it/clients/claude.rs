@@ -80,7 +80,7 @@ fn sentence(text: &str) -> Response<AnyBody> {
     message(&[json!({ "type": "text", "text": text })], "end_turn")
 }
 
-async fn session() -> (Origin, Rig) {
+pub async fn session() -> (Origin, Rig) {
     let root = Root::new();
     let origin = Origin::with(&root, "api.anthropic.com", Speaks::Both, Arc::new(answer)).await;
     let tool = |_, _| -> Answer { Box::pin(async { routes::text("hello from the tool") }) };

@@ -3,7 +3,7 @@
 
 mod apt;
 mod cargo;
-mod claude;
+pub mod claude;
 mod curl;
 mod git;
 mod go;

@@ -21,9 +21,16 @@ fn env() -> Vec<(OsString, OsString)> {
 
 async fn both_ways(command: &[&str]) -> u8 {
     let loose = run(&words(command), env(), &Tether::Loose).await.unwrap();
-    let tethered = run(&words(command), env(), &Tether::Through(tools::KEYFERRY.into()))
-        .await
-        .unwrap();
+    let tethered = run(
+        &words(command),
+        env(),
+        &Tether::Through {
+            own: tools::KEYFERRY.into(),
+            enter: Vec::new(),
+        },
+    )
+    .await
+    .unwrap();
     assert_eq!(loose, tethered);
     let Exit(code) = loose;
     code
@@ -81,7 +88,7 @@ fn a_tethered_command_dies_with_the_one_who_started_it() {
     let script = format!("echo $$ > {}; exec sleep 600", pid_file.display());
     // A shell starts it as `run` would, and ends without waiting for it.
     let start = format!(
-        "{} __child $$ /bin/sh sh -c '{script}' & while ! test -s {}; do sleep 0.02; done",
+        "{} __child $$ 0 /bin/sh sh -c '{script}' & while ! test -s {}; do sleep 0.02; done",
         tools::KEYFERRY,
         pid_file.display()
     );

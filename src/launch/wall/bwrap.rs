@@ -1,0 +1,270 @@
+//! bubblewrap: namespaces of the command's own for users, processes, files, network, IPC and host name.
+//!
+//! Inside is no network but loopback, where Keyferry's bridge listens and passes on to the proxy's socket.
+
+use super::super::Error;
+use super::{ADDRESS, Etc, HOME, OWN, Plan, SOCKET, Shared, seccomp};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// Whose process the command is, inside, and what it may fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Its user; outside it is the caller's own.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Whether it keeps the caller's terminal, which an interactive program needs to hear of its size and keys.
+    pub terminal: bool,
+    /// The descriptor with the filter of system calls.
+    pub filter: i32,
+}
+
+/// Bytes that fit into `/tmp`, into the home and into `/dev/shm`, each.
+const ROOM: u64 = 2 * 1024 * 1024 * 1024;
+
+/// A command line that builds the wall, and what it reads from a descriptor.
+#[derive(Debug)]
+pub struct Built {
+    /// `bwrap` and its arguments.
+    pub words: Vec<OsString>,
+    /// The filter; to be kept open until the wall stands.
+    pub filter: File,
+}
+
+/// Makes the filter and the files of `/etc`, and the command line that puts the plan's command behind the wall.
+///
+/// # Errors
+/// When there is no `bwrap`, or the files cannot be written.
+pub fn build(plan: &Plan) -> Result<Built, Error> {
+    let bwrap = find().ok_or(Error::NoWall("bubblewrap", "install the package `bubblewrap`"))?;
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    // Root's files are its own inside as well, but many programs refuse to be root.
+    let inside = |id: u32| if id == 0 { 1000 } else { id };
+    let (uid, gid) = (inside(uid.as_raw()), inside(gid.as_raw()));
+    Etc::write(&plan.dir, uid, gid)?;
+    let path = plan.dir.with_file_name("seccomp.bpf");
+    let failed = |cause| Error::File {
+        what: "cannot write",
+        path: path.clone(),
+        cause,
+    };
+    let program = seccomp::program().map_err(|why| failed(io::Error::other(why)))?;
+    fs::write(&path, program).map_err(failed)?;
+    let filter = File::open(&path).map_err(failed)?;
+    // The wall's builder reads it, so it must outlive the exec.
+    rustix::io::fcntl_setfd(&filter, rustix::io::FdFlags::empty()).map_err(|e| failed(e.into()))?;
+    let settings = Settings {
+        uid,
+        gid,
+        terminal: io::stdin().is_terminal(),
+        filter: filter.as_raw_fd(),
+    };
+    let mut words = vec![bwrap.into_os_string()];
+    words.extend(arguments(plan, settings));
+    Ok(Built { words, filter })
+}
+
+/// The arguments for `bwrap`.
+pub fn arguments(plan: &Plan, settings: Settings) -> Vec<OsString> {
+    let mut line = Line(Vec::new());
+    line.namespaces(settings);
+    line.system(plan);
+    line.own(plan);
+    line.shared(plan);
+    line.add(["--remount-ro", "/"]);
+    line.add([OsStr::new("--chdir"), plan.workdir.path.as_os_str()]);
+    line.add(["--seccomp".to_owned(), settings.filter.to_string()]);
+    line.add(["--"]);
+    line.add([
+        format!("{OWN}/keyferry"),
+        "bridge".into(),
+        "--listen".into(),
+        ADDRESS.into(),
+        "--to".into(),
+        format!("unix:{OWN}/proxy/{SOCKET}"),
+        "--".into(),
+    ]);
+    line.add(&plan.words);
+    line.0
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add<T: Into<OsString>>(&mut self, words: impl IntoIterator<Item = T>) {
+        self.0.extend(words.into_iter().map(Into::into));
+    }
+
+    fn bind(&mut self, how: &str, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+        self.add([OsStr::new(how), from.as_ref(), to.as_ref()].map(OsStr::to_owned));
+    }
+
+    fn namespaces(&mut self, settings: Settings) {
+        self.add([
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--die-with-parent",
+        ]);
+        if !settings.terminal {
+            self.add(["--new-session"]);
+        }
+        self.add(["--cap-drop", "ALL", "--hostname", "agent"]);
+        self.add(["--uid".to_owned(), settings.uid.to_string()]);
+        self.add(["--gid".to_owned(), settings.gid.to_string()]);
+    }
+
+    /// The programs and libraries of the machine, and what of `/etc` they need; nothing that is somebody's.
+    fn system(&mut self, plan: &Plan) {
+        self.bind("--ro-bind", "/usr", "/usr");
+        for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+            let path = Path::new("/").join(name);
+            match fs::read_link(&path) {
+                Ok(target) => self.bind("--symlink", target, path),
+                Err(_) if path.is_dir() => self.bind("--ro-bind", &path, &path),
+                Err(_) => {}
+            }
+        }
+        for path in ETC {
+            self.bind("--ro-bind-try", path, path);
+        }
+        for dir in PRIVATE.iter().map(Path::new).filter(|dir| dir.is_dir()) {
+            self.hide(dir);
+        }
+        for store in STORES.iter().map(Path::new) {
+            // Where it is a link, what it leads to is among these too, or in /usr.
+            if fs::symlink_metadata(store).is_ok_and(|meta| meta.is_file()) {
+                self.bind("--ro-bind", &plan.bundle, store);
+            }
+        }
+        for name in ["passwd", "group", "hosts", "resolv.conf", "nsswitch.conf"] {
+            self.bind(
+                "--ro-bind",
+                plan.dir.join("etc").join(name),
+                Path::new("/etc").join(name),
+            );
+        }
+        self.proc(plan);
+        self.add(["--dev", "/dev"]);
+        self.room("/dev/shm");
+        self.add(["--remount-ro", "/dev"]);
+        self.room("/tmp");
+        self.add(["--symlink", "/tmp", "/var/tmp"]);
+        self.add(["--perms", "0700"]);
+        self.room(HOME);
+    }
+
+    /// What of `/proc` is the machine's. Its files are root's, and root inside, whatever its number there, owns them:
+    /// no capability is asked of who writes `/proc/sys/kernel/core_pattern`.
+    fn proc(&mut self, plan: &Plan) {
+        self.add(["--proc", "/proc"]);
+        for path in MACHINES.iter().map(Path::new).filter(|path| path.exists()) {
+            self.bind("--ro-bind", path, path);
+        }
+        for path in HIDDEN.iter().map(Path::new).filter(|path| path.exists()) {
+            if path.is_dir() {
+                self.hide(path);
+            } else {
+                self.bind("--ro-bind", plan.dir.join("etc/resolv.conf"), path);
+            }
+        }
+    }
+
+    fn room(&mut self, path: &str) {
+        self.add(["--size".to_owned(), ROOM.to_string(), "--tmpfs".into(), path.into()]);
+    }
+
+    fn own(&mut self, plan: &Plan) {
+        self.bind("--ro-bind", &plan.program, format!("{OWN}/keyferry"));
+        self.bind("--ro-bind", &plan.socket_dir, format!("{OWN}/proxy"));
+        self.bind("--ro-bind", &plan.dir, &plan.dir);
+    }
+
+    /// What the caller shares, the shallower first, and over it what is masked.
+    fn shared(&mut self, plan: &Plan) {
+        let mut shared: Vec<&Shared> = plan.mounts.iter().chain([&plan.workdir]).collect();
+        shared.sort_by_key(|one| one.path.components().count());
+        for one in shared {
+            self.bind(if one.writable { "--bind" } else { "--ro-bind" }, &one.path, &one.path);
+        }
+        let empty = plan.dir.join("etc/resolv.conf");
+        for masked in &plan.masked {
+            if masked.dir {
+                self.hide(&masked.path);
+            } else {
+                self.bind("--ro-bind", &empty, &masked.path);
+            }
+        }
+    }
+
+    fn hide(&mut self, dir: &Path) {
+        for how in ["--tmpfs", "--remount-ro"] {
+            self.add([OsStr::new(how), dir.as_os_str()]);
+        }
+    }
+}
+
+/// Where `bwrap` is, on a path that no caller's `PATH` leads astray.
+pub fn find() -> Option<PathBuf> {
+    let dirs = ["/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin"];
+    dirs.iter()
+        .map(|dir| Path::new(dir).join("bwrap"))
+        .find(|path| path.is_file())
+}
+
+/// What programs look up; none of it is a secret.
+const ETC: &[&str] = &[
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/fonts",
+    "/etc/gai.conf",
+    "/etc/java",
+    "/etc/java-17-openjdk",
+    "/etc/java-21-openjdk",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/magic",
+    "/etc/mime.types",
+    "/etc/os-release",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/services",
+    "/etc/ssl",
+    "/etc/terminfo",
+    "/etc/timezone",
+];
+
+/// What of `/proc` may be read only, as Docker has it.
+const MACHINES: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// What of `/proc` tells too much, as Docker has it.
+const HIDDEN: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+];
+
+/// Of these, what is not for everybody; as root one would see into it.
+const PRIVATE: &[&str] = &["/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/rpm-gpg/private"];
+
+/// The files that hold the system's roots, over which Keyferry's bundle lies: wget, apt and git read no variable.
+const STORES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
