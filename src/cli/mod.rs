@@ -1,6 +1,7 @@
 //! The command line: one file per verb. Results go to stdout, the rest to stderr; exit 0 done,
 //! 1 failed, 2 usage or config.
 
+pub mod bridge;
 pub mod ca;
 pub mod check;
 pub mod child;
@@ -42,6 +43,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Run the proxy of the config until told to stop
     Serve(serve::ServeArgs),
+    /// From a TCP port inside a sandbox to Keyferry's unix or vsock socket outside
+    Bridge(bridge::BridgeArgs),
     /// Check the config: every mistake at once, each with its line
     Check(check::CheckArgs),
     /// Say which rule decides over a request, and what is injected
@@ -90,6 +93,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Run(args) => run::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
+        Verb::Bridge(args) => bridge::run(args),
         Verb::Check(args) => check::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Init(args) => init::run(&args, &settings::data_dir()?),

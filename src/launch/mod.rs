@@ -15,7 +15,7 @@ pub mod trust;
 mod withheld;
 
 pub use child::{Exit, Tether};
-pub use environment::{Environment, Given, agent_environment};
+pub use environment::{Environment, Given, agent_environment, behind};
 pub use proxy::Proxy;
 pub use withheld::{Reason, Withheld};
 

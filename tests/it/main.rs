@@ -36,5 +36,6 @@ mod run;
 mod shutdown;
 mod streaming;
 mod traces;
+mod tunnels;
 mod ways;
 mod websocket;
