@@ -34,6 +34,9 @@ install_apt() {
   command -v microsocks >/dev/null || missing+=(microsocks)
   { command -v unshare && command -v nsenter; } >/dev/null || missing+=(util-linux)
   command -v mount >/dev/null || missing+=(mount)
+  command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+  command -v cpio >/dev/null || missing+=(cpio)
+  [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || missing+=(busybox-static)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -51,6 +54,37 @@ install_apt() {
       as_root service "${started#*:}" stop >/dev/null 2>&1 || true
     fi
   done
+}
+
+# A kernel with its modules and a vsock device on the host's side, for a virtual machine; taken apart, not installed.
+# The device is in Debian's unstable suite alone (it needs no more than libc), so that suite is read beside the machine's
+# own lists and nothing is ever upgraded from it; where it cannot be had, cargo builds the same program.
+install_microvm() {
+  local dir="$TOOLS/microvm" kernel uri suite
+  mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+  if ! compgen -G "$dir/kernel/boot/vmlinuz-*" >/dev/null; then
+    say "a kernel for virtual machines into target/test-tools/microvm"
+    kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+    if [ -z "$kernel" ]; then
+      as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+      kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+    fi
+    (cd "$dir" && apt-get -qq download "$kernel" && dpkg-deb -x "$kernel"_*.deb kernel && rm -- "$kernel"_*.deb)
+  fi
+  [ -x "$TOOLS/bin/vhost-device-vsock" ] && return
+  say "vhost-device-vsock into target/test-tools/bin"
+  mkdir -p "$TOOLS/bin"
+  uri=$(apt-get indextargets --format '$(REPO_URI)' | awk '!/security/ { print $1; exit }')
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri sid main" >"$dir/sid.list"
+  suite=(-o "Dir::Etc::sourcelist=$dir/sid.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$dir/lists"
+    -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root)
+  if apt-get "${suite[@]}" -qq update && (cd "$dir" && apt-get "${suite[@]}" -qq download vhost-device-vsock); then
+    dpkg-deb -x "$dir"/vhost-device-vsock_*.deb "$dir/device"
+    cp "$dir/device/usr/bin/vhost-device-vsock" "$TOOLS/bin/"
+  fi
+  "$TOOLS/bin/vhost-device-vsock" --version >/dev/null 2>&1 && return
+  rm -f "$TOOLS/bin/vhost-device-vsock"
+  cargo install --quiet --locked --root "$TOOLS" vhost-device-vsock
 }
 
 # Runs "$2…" unless the file "$1" was already handled with this content.
@@ -91,6 +125,7 @@ install_tools() {
   install_apt
   once_for "$PIP_PACKAGES" pip_into_venv
   once_for "$NPM_PACKAGES/package.json" npm_into_tools
+  install_microvm
   cargo_tool nextest
   cargo_tool deny
 }

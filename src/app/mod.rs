@@ -2,6 +2,7 @@
 //! decides nothing about a request.
 
 pub mod assemble;
+pub mod bridge;
 pub mod demo;
 pub mod descriptors;
 pub mod run;

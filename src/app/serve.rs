@@ -284,7 +284,7 @@ impl Door {
         let owner = match (peer, &self.local) {
             (Peer::Unix { uid }, _) => Some(uid),
             (Peer::Tcp(peer), Local::Tcp(local)) => owner::uid(peer, *local),
-            (Peer::Tcp(_), Local::Unix(_)) | (Peer::Vsock { .. }, _) => None,
+            (Peer::Tcp(_), Local::Unix(_) | Local::Vsock(_)) | (Peer::Vsock { .. }, _) => None,
         };
         let admitted = owner == Some(rustix::process::geteuid().as_raw());
         Own {
@@ -328,7 +328,7 @@ fn original(peer: Peer, redirected: Option<listen::bound::Original>) -> Original
 fn own_host(local: &Local) -> Result<Host> {
     match local {
         Local::Tcp(address) if !address.ip().is_unspecified() => Ok(Host::from(address.ip())),
-        Local::Tcp(_) | Local::Unix(_) => Ok(Host::parse("localhost")?),
+        Local::Tcp(_) | Local::Unix(_) | Local::Vsock(_) => Ok(Host::parse("localhost")?),
     }
 }
 
@@ -347,7 +347,7 @@ fn bind_all(config: &Config) -> Result<Vec<(Listen, Bound)>> {
 fn tcp(local: &Local) -> Option<SocketAddr> {
     match local {
         Local::Tcp(address) => Some(*address),
-        Local::Unix(_) => None,
+        Local::Unix(_) | Local::Vsock(_) => None,
     }
 }
 

@@ -41,10 +41,10 @@ struct Cli {
 enum Verb {
     /// Run one command behind a proxy of its own
     Run(run::RunArgs),
-    /// Inside a sandbox: pass loopback on to the proxy's socket outside
-    Bridge(bridge::BridgeArgs),
     /// Run the proxy of the config until told to stop
     Serve(serve::ServeArgs),
+    /// From a TCP port inside a sandbox to Keyferry's unix or vsock socket outside
+    Bridge(bridge::BridgeArgs),
     /// Check the config: every mistake at once, each with its line
     Check(check::CheckArgs),
     /// Say which rule decides over a request, and what is injected
@@ -91,9 +91,9 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = cli.config.as_deref();
     match cli.verb {
-        Verb::Bridge(args) => bridge::run(args),
         Verb::Run(args) => run::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
+        Verb::Bridge(args) => bridge::run(args),
         Verb::Check(args) => check::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Init(args) => init::run(&args, &settings::data_dir()?),

@@ -61,6 +61,8 @@ pub enum Bind {
     Tcp(SocketAddr),
     /// `unix:/run/keyferry/proxy.sock`.
     Unix(PathBuf),
+    /// `vsock:8080`: that port, for every virtual machine on this host.
+    Vsock(u32),
 }
 
 /// What a listener speaks.

@@ -34,7 +34,7 @@ section! {
 section! {
     /// One socket agents connect to.
     ListenMap, "a listener", {
-        /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/keyferry/proxy.sock`. Port 0 lets the kernel choose.
+        /// `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/keyferry/proxy.sock` or `vsock:8080`. Port 0 lets the kernel choose.
         "bind" bind: Text,
         /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too), `socks` (SOCKS5 alone),
         /// `transparent` (whatever the firewall redirects there) or `gateway` (requests below a base URL). Absent: `proxy`.
@@ -181,7 +181,8 @@ section! {
         "allow" allow: Option<At<Many<Text>>>,
         /// The credentials to add; several may stand together.
         "inject" inject: Option<At<Many<RawInject>>>,
-        /// `true`: pass the bytes on unread. Nothing can be injected then.
+        /// `true`: pass the bytes on unread. Nothing can be injected then. The TLS hello must name the target; on other
+        /// ports than 443 and 8443 it may name none, or there may be no TLS.
         "tunnel" tunnel: Option<At<bool>>,
         /// `true`, or the reason, which the agent is told.
         "deny" deny: Option<At<RawDeny>>,

@@ -75,25 +75,41 @@ pub fn read(seen: &[u8]) -> Option<First> {
     }
 }
 
-/// Reads the hello as the TLS library will that is to answer it, so that the two cannot find two names.
 fn hello(seen: &[u8]) -> Option<First> {
-    let mut acceptor = Acceptor::default();
-    let mut rest = seen;
-    while !rest.is_empty() {
-        match acceptor.read_tls(&mut rest) {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => return Some(First::BadTls("the ClientHello is too long".to_owned())),
-        }
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => {
-                let name = accepted.client_hello().server_name().map(str::to_owned);
-                return Some(First::Tls(name));
+    Hello::default().push(seen)
+}
+
+/// A ClientHello in the reading. It is read as the TLS library will that is to answer it, so that the two cannot find
+/// two names.
+#[derive(Default)]
+pub struct Hello(Acceptor);
+
+impl Hello {
+    /// Takes what came since the last time; `None` while more is due.
+    pub fn push(&mut self, came: &[u8]) -> Option<First> {
+        let mut rest = came;
+        while !rest.is_empty() {
+            match self.0.read_tls(&mut rest) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Some(First::BadTls("the ClientHello is too long".to_owned())),
             }
-            Err((error, _)) => return Some(First::BadTls(error.to_string())),
+            match self.0.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(str::to_owned);
+                    return Some(First::Tls(name));
+                }
+                Err((error, _)) => return Some(First::BadTls(error.to_string())),
+            }
         }
+        None
     }
-    None
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hello")
+    }
 }
 
 /// Reads an HTTP/1.1 head as far as its `Host`. With two of them either may be told here: each request is held to its

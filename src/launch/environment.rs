@@ -60,7 +60,7 @@ pub fn agent_environment(
     let roots = caller_roots(&vars, given)?;
     let withheld = withheld::remove(&mut vars, given);
     let files = Files::write(&vars, &roots, given)?;
-    point_at_proxy(&mut vars, given);
+    point_at_proxy(&mut vars, &given.proxy, &no_proxy(given));
     trust(&mut vars, &files);
     git(&mut vars, given);
     vars.insert("JAVA_TOOL_OPTIONS".into(), java::options(&vars, &files, given));
@@ -76,20 +76,28 @@ pub fn agent_environment(
     })
 }
 
+/// The caller's environment with the proxy in it, and nothing else changed: for a sandbox whose files and trust somebody
+/// else has set up.
+pub fn behind(caller: impl Iterator<Item = (OsString, OsString)>, proxy: &Proxy) -> Vec<(OsString, OsString)> {
+    let mut vars: Vars = caller.collect();
+    point_at_proxy(&mut vars, proxy, &LOOPBACK.join(","));
+    vars.insert("NODE_USE_ENV_PROXY".into(), "1".into());
+    vars.into_iter().collect()
+}
+
 /// Names the proxy in every spelling.
 ///
 /// curl reads `http_proxy` in lower case only, wget and apt lower case only, others upper case only
 /// or first, so all are set and none is left from the caller. Loopback stays direct, or the agent
 /// could not reach the servers it starts itself; nothing else does, whatever the caller's
 /// `NO_PROXY` says, as such a host would be reached unjudged and without its credential.
-fn point_at_proxy(vars: &mut Vars, given: &Given) {
-    let url = given.proxy.url();
+fn point_at_proxy(vars: &mut Vars, proxy: &Proxy, direct: &str) {
+    let url = proxy.url();
     for name in PROXY {
         vars.insert((*name).into(), url.clone().into());
     }
-    let direct = no_proxy(given);
     for name in ["NO_PROXY", "no_proxy", "npm_config_noproxy"] {
-        vars.insert(name.into(), direct.clone().into());
+        vars.insert(name.into(), direct.into());
     }
     for name in ["no_grpc_proxy", "NO_GRPC_PROXY", "FTP_PROXY", "ftp_proxy"] {
         vars.remove(OsStr::new(name));

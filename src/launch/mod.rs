@@ -4,7 +4,6 @@
 //! The environment is the whole of the agreement with the agent's tools: which proxy, which CA,
 //! a stand-in for each credential, and none of the caller's own credentials.
 
-pub mod bridge;
 pub mod child;
 pub mod environment;
 mod files;
@@ -17,7 +16,7 @@ pub mod wall;
 mod withheld;
 
 pub use child::{Exit, Tether};
-pub use environment::{Environment, Given, agent_environment};
+pub use environment::{Environment, Given, agent_environment, behind};
 pub use proxy::Proxy;
 pub use withheld::{Reason, Withheld};
 

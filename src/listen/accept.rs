@@ -122,5 +122,13 @@ async fn try_accept(bound: &Bound) -> io::Result<Accepted> {
                 original: None,
             })
         }
+        Socket::Vsock(listener) => {
+            let (stream, address) = listener.accept().await?;
+            Ok(Accepted {
+                wire: Wire::new(stream),
+                peer: Peer::Vsock { cid: address.cid() },
+                original: None,
+            })
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
 
 /// A bound socket. A unix socket's file is removed when it is dropped.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Bound {
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    Vsock(VsockListener),
 }
 
 /// Where a redirected connection was going.
@@ -45,6 +47,8 @@ pub enum Local {
     Tcp(SocketAddr),
     /// The socket's file.
     Unix(PathBuf),
+    /// The vsock port.
+    Vsock(u32),
 }
 
 /// Why a socket cannot be bound.
@@ -61,6 +65,12 @@ pub enum Error {
     /// The path holds something that is no socket.
     #[error("cannot listen on unix:{0}: something that is no socket is there; remove it or choose another path")]
     NoSocket(PathBuf),
+    /// The kernel has no vsock.
+    #[error(
+        "cannot listen on {0}: this kernel has no vsock; load its module (`modprobe vhost_vsock` on the host of virtual \
+         machines), or let the machine's monitor pass connections to a unix socket (docs/bridge.md)"
+    )]
+    NoVsock(String),
     /// Anything else the kernel says.
     #[error("cannot listen on {0}: {1}")]
     Io(String, #[source] io::Error),
@@ -82,6 +92,7 @@ impl Bound {
         match bind {
             Bind::Tcp(address) => Self::tcp(*address),
             Bind::Unix(path) => Self::unix(path, mode.unwrap_or(0o600)),
+            Bind::Vsock(port) => Self::vsock(*port),
         }
     }
 
@@ -99,7 +110,7 @@ impl Bound {
             let socket = SockRef::from(listener);
             let set = match self.local {
                 Local::Tcp(SocketAddr::V4(_)) => socket.set_ip_transparent_v4(true),
-                Local::Tcp(SocketAddr::V6(_)) | Local::Unix(_) => socket.set_ip_transparent_v6(true),
+                Local::Tcp(SocketAddr::V6(_)) | Local::Unix(_) | Local::Vsock(_) => socket.set_ip_transparent_v6(true),
             };
             set.map_err(|error| Error::Tproxy(self.local.to_string(), error))?;
         }
@@ -140,6 +151,21 @@ impl Bound {
         Ok(Self {
             socket: Socket::Tcp(listener),
             local: Local::Tcp(local),
+            redirect: None,
+            file: None,
+        })
+    }
+
+    fn vsock(port: u32) -> Result<Self, Error> {
+        let named = || format!("vsock:{port}");
+        let listener =
+            VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port)).map_err(|e| match e.raw_os_error() {
+                Some(code) if code == rustix::io::Errno::AFNOSUPPORT.raw_os_error() => Error::NoVsock(named()),
+                _ => explain(named(), e),
+            })?;
+        Ok(Self {
+            socket: Socket::Vsock(listener),
+            local: Local::Vsock(port),
             redirect: None,
             file: None,
         })
@@ -217,6 +243,7 @@ impl fmt::Display for Local {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Vsock(port) => write!(f, "vsock:{port}"),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod halfclose;
 pub mod hygiene;
 pub mod intercept;
 pub mod live;
+mod named;
 pub mod recorded;
 pub mod serving;
 pub mod socks;
@@ -19,6 +20,5 @@ pub mod told;
 pub mod transparent;
 pub mod tunnel;
 pub mod upgrade;
-pub mod vetted;
 
 pub use live::{Live, Proxy};

@@ -1,10 +1,11 @@
-//! Opaque tunnels: bytes passed unread, counted, and ended when a reload forbids them.
+//! Opaque tunnels: bytes passed unread once their TLS names the target, counted, and ended when a reload
+//! forbids them.
 
 use super::connection::Conn;
 use super::fault::Fault;
 use super::live::{Live, Proxy};
+use super::named::{Misnamed, Named};
 use super::recorded::Entry;
-use super::vetted::{Misnamed, Vetted};
 use crate::audit::{Outcome, Record};
 use crate::base::wire::Wire;
 use crate::net::{Line, Times};
@@ -36,7 +37,7 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
     let _held = passage.held();
     let out = Arc::new(AtomicU64::new(0));
     let mut agent = Tally {
-        io: Vetted::new(wire, conn.target.clone()),
+        io: Named::new(wire, &conn.target, proxy.live().config.limits.head_time),
         read: Arc::clone(&entry.bytes_in),
         written: Arc::clone(&out),
     };
@@ -45,6 +46,7 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
     entry.record.durations.first_byte = Some(begun - entry.start);
     let mut reloads = proxy.reloads();
     let read = Arc::clone(&entry.bytes_in);
+    let mut alert = false;
     {
         let copying = tokio::io::copy_bidirectional_with_sizes(&mut agent, &mut upstream, BUFFER, BUFFER);
         let mut copying = std::pin::pin!(copying);
@@ -59,10 +61,13 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
                 ended = copying.as_mut() => {
                     match ended {
                         Ok(_) => entry.settle(),
-                        Err(error) if error.get_ref().is_some_and(|e| e.is::<Misnamed>()) => {
-                            entry.failed(Outcome::Denied, "misdirected_request", Some(error.to_string()));
-                        }
-                        Err(error) => entry.failed(Outcome::Failed, "tunnel_broke", Some(error.to_string())),
+                        Err(error) => match misnamed(&error) {
+                            Some(why) => {
+                                alert = !matches!(why, Misnamed::Plain);
+                                entry.failed(Outcome::Denied, "misdirected_request", Some(why.to_string()));
+                            }
+                            None => entry.failed(Outcome::Failed, "tunnel_broke", Some(error.to_string())),
+                        },
                     }
                     break;
                 }
@@ -76,6 +81,13 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
         }
     }
     entry.record.bytes_out = out.load(Ordering::Relaxed);
+    if alert {
+        agent.io.alert().await;
+    }
+}
+
+fn misnamed(error: &std::io::Error) -> Option<&Misnamed> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Resolves once neither count has moved for the idle time.

@@ -36,6 +36,7 @@ mod run;
 mod shutdown;
 mod streaming;
 mod traces;
+mod tunnels;
 mod walls;
 mod ways;
 mod websocket;

@@ -141,11 +141,11 @@ fn balancers(
 
 fn transparent(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<Speak> {
     let mut fit = true;
-    if matches!(bind, Some(Bind::Unix(_))) {
+    if matches!(bind, Some(Bind::Unix(_) | Bind::Vsock(_))) {
         found
             .error(
                 raw.bind.at,
-                "the firewall redirects TCP connections to an address, not to a unix socket",
+                "the firewall redirects TCP connections to an address, not to a socket of another kind",
             )
             .hint("write it like `bind: 0.0.0.0:15001`");
         fit = false;
@@ -179,7 +179,7 @@ fn transparent(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -
 }
 
 fn mode(mode: &Text, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<u32> {
-    if matches!(bind, Some(Bind::Tcp(_))) {
+    if matches!(bind, Some(Bind::Tcp(_) | Bind::Vsock(_))) {
         found
             .error(mode.at, "`mode` is for unix sockets")
             .hint("take it out, or bind `unix:/path`");
@@ -208,6 +208,16 @@ pub(super) fn bind(text: &Text, found: &mut Findings<'_>) -> Option<Bind> {
             .hint("write it like `unix:/run/keyferry/proxy.sock`");
         return None;
     }
+    if let Some(port) = text.strip_prefix("vsock:") {
+        // The last port stands for any (vsock(7)).
+        let port = port.parse().ok().filter(|port| (1..u32::MAX).contains(port));
+        if port.is_none() {
+            found
+                .error(text.at, "expected a port from 1 to 4294967294 after `vsock:`")
+                .hint("write it like `vsock:8080`");
+        }
+        return port.map(Bind::Vsock);
+    }
     if let Ok(address) = text.parse() {
         return Some(Bind::Tcp(address));
     }
@@ -217,7 +227,7 @@ pub(super) fn bind(text: &Text, found: &mut Findings<'_>) -> Option<Bind> {
             let port = shown(port);
             format!("write `127.0.0.1:{port}`, or `0.0.0.0:{port}` to listen on every address")
         }
-        _ => "write it like `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/keyferry/proxy.sock`".to_owned(),
+        _ => "write it like `127.0.0.1:8080`, `unix:/run/keyferry/proxy.sock` or `vsock:8080`".to_owned(),
     };
     found
         .error(text.at, format!("`{}` is no address to listen on", shown(text)))

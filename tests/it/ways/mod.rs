@@ -2,12 +2,14 @@
 //! needs a `Way` of its own and `table!(ThatWay);`.
 
 mod balancer;
+mod bridge;
 mod connect;
 mod gateway;
 mod pages;
 mod socks;
 mod table;
 mod transparent;
+mod vsock;
 
 use crate::rig::agent::Http;
 use crate::rig::netns::Networks;
