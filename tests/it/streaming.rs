@@ -1,7 +1,7 @@
 //! Bodies stream: at once, both ways, with back pressure, in flat memory, and a cut stays a cut.
 
 use crate::fidelity::{PAIRS, before, before_script, by};
-use crate::rig::agent::{Http, get, request};
+use crate::rig::agent::{Http, Reply, get, request};
 use crate::rig::origin::{AnyBody, AnyError, Speaks};
 use crate::rig::root::Root;
 use crate::rig::routes::PIECE;
@@ -16,6 +16,9 @@ use tokio::io::AsyncReadExt;
 
 /// Memory that one exchange may add, whatever its size: buffers, not bodies.
 const FLAT: u64 = 48 << 20;
+
+/// More than 32 bits can count.
+const LARGE: u64 = 5 << 30;
 
 #[tokio::test]
 async fn each_event_arrives_before_the_next_is_sent() {
@@ -35,12 +38,11 @@ async fn each_event_arrives_before_the_next_is_sent() {
 
 #[tokio::test]
 async fn a_large_download_takes_no_memory() {
-    for (http2, speaks) in [(false, Speaks::Http1), (true, Speaks::Http2)] {
+    for (http2, speaks, total) in [(false, Speaks::Http1, LARGE), (true, Speaks::Http2, LARGE / 5)] {
         let (_, proxy) = before(speaks).await;
         let mut http = by(&proxy.agent, http2).await;
         assert_eq!(http.reply(get("https://api.test/hello")).await.status, StatusCode::OK);
         let before = proxy.child.resident();
-        let total: u64 = 1 << 30;
         let url = format!("https://api.test/download?bytes={total}&length");
         let mut body = http.send(get(&url)).await.unwrap().into_body();
         let (mut got, mut most) = (0, 0);
@@ -52,6 +54,7 @@ async fn a_large_download_takes_no_memory() {
             got += len;
         }
         assert_eq!(got, total);
+        assert_eq!(proxy.records(2).await[1]["bytes_out"], total);
         assert!(most.saturating_sub(before) < FLAT, "{} MiB more", (most - before) >> 20);
     }
 }
@@ -64,14 +67,13 @@ fn pieces(count: u64) -> AnyBody {
 
 #[tokio::test]
 async fn a_large_upload_takes_no_memory() {
-    for (http2, speaks) in [(false, Speaks::Http1), (true, Speaks::Http2)] {
+    for (http2, speaks, total) in [(false, Speaks::Http1, LARGE / 5), (true, Speaks::Http2, LARGE)] {
         let (origin, proxy) = before(speaks).await;
         let mut http = by(&proxy.agent, http2).await;
         assert_eq!(http.reply(get("https://api.test/hello")).await.status, StatusCode::OK);
         let before = proxy.child.resident();
-        let total: u64 = 1 << 30;
         let ask = Request::post("https://api.test/upload").body(pieces(total)).unwrap();
-        let asked = tokio::spawn(async move { http.reply(ask).await.json() });
+        let asked = tokio::spawn(async move { Reply::read(http.head(ask).await.unwrap()).await.unwrap().json() });
         let mut most = 0;
         while !asked.is_finished() {
             most = most.max(proxy.child.resident());
@@ -79,6 +81,7 @@ async fn a_large_upload_takes_no_memory() {
         }
         assert_eq!(asked.await.unwrap()["bytes"], total);
         assert!(origin.seen().pop().unwrap().whole);
+        assert_eq!(proxy.records(2).await[1]["bytes_in"], total);
         assert!(most.saturating_sub(before) < FLAT, "{} MiB more", (most - before) >> 20);
     }
 }
