@@ -25,6 +25,7 @@ mod explain;
 mod faults;
 mod fidelity;
 mod hostile;
+mod image;
 mod injection;
 mod launch;
 mod layers;
