@@ -2,10 +2,11 @@
 # no shell, no package manager, no libc. It runs as a user without privileges.
 #
 #   docker build -t keyferry .
-#   docker run -p 8080:8080 -v ./keyferry.yaml:/etc/keyferry/keyferry.yaml:ro -v keyferry:/var/lib/keyferry keyferry
+#   docker run -p 8080:8080 -v ./keyferry:/etc/keyferry:ro -v keyferry:/var/lib/keyferry keyferry
 #
-# The config should listen on 0.0.0.0. The CA and the audit log are kept in /var/lib/keyferry unless
-# the config says otherwise; mount a volume there, or each container makes a CA of its own.
+# The config is /etc/keyferry/keyferry.yaml, and should listen on 0.0.0.0. The CA, the audit log and the encrypted
+# store are kept in /var/lib/keyferry unless the config says otherwise; mount a volume there, or each container makes
+# a CA of its own. docs/image.md says more.
 
 FROM rust:1.95-bookworm AS build
 # musl-gcc: the TLS library has C in it, and the binary is to need no libc at run time.
@@ -25,9 +26,10 @@ RUN target="$(uname -m)-unknown-linux-musl" \
 
 FROM scratch
 COPY --from=build /image/ /
-ENV HOME=/var/lib/keyferry PATH=/usr/bin
+# So that every verb finds the config and the volume by itself.
+ENV HOME=/var/lib/keyferry XDG_CONFIG_HOME=/etc XDG_DATA_HOME=/var/lib PATH=/usr/bin
 WORKDIR /var/lib/keyferry
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["keyferry"]
-CMD ["serve", "--config", "/etc/keyferry/keyferry.yaml"]
+CMD ["serve"]

@@ -37,6 +37,8 @@ install_apt() {
   command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
   command -v cpio >/dev/null || missing+=(cpio)
   [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || missing+=(busybox-static)
+  command -v dockerd >/dev/null || [ -x /usr/sbin/dockerd ] || missing+=(docker.io)
+  command -v musl-gcc >/dev/null || missing+=(musl-tools)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -49,7 +51,7 @@ install_apt() {
     install "${missing[@]}" >/dev/null
   # A package may start its server; the tests start their own.
   local started
-  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy; do
+  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker; do
     if [[ " ${missing[*]} " == *" ${started%:*} "* ]]; then
       as_root service "${started#*:}" stop >/dev/null 2>&1 || true
     fi
@@ -119,10 +121,20 @@ cargo_tool() {
   cargo install --quiet --locked --root "$TOOLS" "cargo-$1"
 }
 
+# Rust's standard library for a static binary.
+add_static_target() {
+  local target
+  target="$(uname -m)-unknown-linux-musl"
+  rustup target list --installed | grep -qx "$target" && return
+  say "rustup target add $target"
+  rustup target add "$target"
+}
+
 install_tools() {
   mkdir -p "$TOOLS"
   export PATH="$TOOLS/bin:$PATH"
   install_apt
+  add_static_target
   once_for "$PIP_PACKAGES" pip_into_venv
   once_for "$NPM_PACKAGES/package.json" npm_into_tools
   install_microvm

@@ -263,3 +263,75 @@ fn answer(request: &Request<Incoming>, received: &Received, expected: &str) -> R
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used)]
+    use super::*;
+    use http::HeaderValue;
+
+    const REAL: &str = "demo_sk_0123456789abcdef";
+    const HELD: &str = "demo_sk_fedcba9876543210";
+
+    type Spoil = fn(&mut Run);
+
+    /// What a run leaves to be judged.
+    struct Run {
+        seen: Seen,
+        received: Vec<(String, HeaderMap)>,
+        scrubbed: u64,
+        denied: u64,
+    }
+
+    impl Run {
+        fn good() -> Self {
+            let reply = |status, text: &str| Reply {
+                status,
+                text: text.to_owned(),
+            };
+            let echo = format!("x-you-sent: Bearer {HELD}\r\n\r\nyou sent: Bearer {HELD}\n");
+            let refused = "x-keyferry-error: denied_by_policy";
+            let bearer = HeaderValue::from_str(&format!("Bearer {REAL}")).unwrap();
+            Self {
+                seen: Seen {
+                    environment: vec![(TOKEN_VARIABLE.to_owned(), HELD.to_owned())],
+                    replies: vec![reply(200, &echo), reply(403, refused), reply(403, refused)],
+                },
+                received: vec![("GET".to_owned(), HeaderMap::from_iter([(AUTHORIZATION, bearer)]))],
+                scrubbed: 2,
+                denied: 2,
+            }
+        }
+
+        /// Which lines of the table do not hold.
+        fn broken(&self) -> Vec<usize> {
+            let report = serde_json::to_string(&self.seen).unwrap();
+            let found = findings(REAL, &report, &self.seen, &self.received, self.scrubbed, self.denied);
+            assert_eq!(found.len(), 5);
+            (0..found.len()).filter(|at| !found[*at].held).collect()
+        }
+    }
+
+    #[test]
+    fn each_line_of_the_table_comes_out_false_when_its_promise_is_broken() {
+        assert_eq!(Run::good().broken(), [0_usize; 0]);
+        let breaks: [(&[usize], Spoil); 9] = [
+            (&[0, 4], |run| run.seen.environment[0].1 = REAL.to_owned()),
+            (&[0], |run| {
+                run.seen.environment.push(("OTHER".to_owned(), REAL.to_owned()))
+            }),
+            (&[1], |run| run.received[0].1.clear()),
+            (&[1], |run| run.received.push(run.received[0].clone())),
+            (&[2], |run| run.received[0].0 = "POST".to_owned()),
+            (&[2], |run| run.seen.replies[1].status = 200),
+            (&[3], |run| run.seen.replies[2].text.clear()),
+            (&[3], |run| run.denied = 1),
+            (&[0, 4], |run| run.seen.replies[0].text = format!("{REAL} {REAL}")),
+        ];
+        for (lines, spoil) in breaks {
+            let mut run = Run::good();
+            spoil(&mut run);
+            assert_eq!(run.broken(), lines);
+        }
+    }
+}

@@ -15,7 +15,8 @@ pub enum Failed {
     Config(String),
     /// There is no config, and the verb needs one.
     #[error(
-        "there is no keyferry.yaml here, nor in your config directory; `keyferry init` writes one, `--config FILE` names one"
+        "there is no keyferry.yaml here{}; `keyferry init` writes one, `--config FILE` names one",
+        nor_there()
     )]
     NoConfig,
     /// The command line is wrong.
@@ -38,6 +39,10 @@ impl Failed {
             Self::Start(error) => error.exit_code(),
         }
     }
+}
+
+fn nor_there() -> String {
+    config::users_own().map_or_else(String::new, |path| format!(", nor at {}", path.display()))
 }
 
 /// Writes an error to stderr, in red where that is seen.

@@ -25,4 +25,4 @@ pub mod watch;
 pub use load::Loaded;
 pub use mistakes::{Mistake, Mistakes};
 pub use model::Config;
-pub use places::{data_dir, find};
+pub use places::{data_dir, find, users_own};

@@ -12,12 +12,16 @@ pub fn find(explicit: Option<&Path>) -> Option<PathBuf> {
     if let Some(path) = explicit {
         return Some(path.to_owned());
     }
-    let user = etcetera::choose_base_strategy().ok();
-    let user = user.map(|dirs| dirs.config_dir().join("keyferry").join(FILE_NAME));
-    [Some(PathBuf::from(FILE_NAME)), user]
+    [Some(PathBuf::from(FILE_NAME)), users_own()]
         .into_iter()
         .flatten()
         .find(|path| path.is_file())
+}
+
+/// Where the user's own config is looked for. `None` when the user has no home.
+pub fn users_own() -> Option<PathBuf> {
+    let dirs = etcetera::choose_base_strategy().ok()?;
+    Some(dirs.config_dir().join("keyferry").join(FILE_NAME))
 }
 
 /// Keyferry's own directory, where the CA and the encrypted store live: `keyferry` below

@@ -6,6 +6,9 @@ use crate::rig::origin::{Origin, Received, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
 use http::{HeaderValue, Method, Request, StatusCode};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 const KEY: &str = "sk-live-0a1b2c3d4e5f&/=%";
 const STANDIN: &str = "sk-standin-000000000000";
@@ -224,10 +227,47 @@ async fn a_secret_file_that_changes_counts_from_then_on() {
     // As editors and secret stores replace it.
     let next = rig_file(&file, "second-value-2");
     std::fs::rename(next, &file).unwrap();
+    comes_to(&proxy, &origin, "Bearer second-value-2").await;
+}
+
+/// `keyferry secret set token`, with the value where no other process sees it.
+fn set(rig: &Rig, value: &str) {
+    let mut command = rig.command(&["secret", "set", "token"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains(value), "{said}");
+}
+
+#[tokio::test]
+async fn a_value_in_the_encrypted_file_is_given_and_a_new_one_from_then_on() {
+    for passphrase in [false, true] {
+        let root = Root::new();
+        let origin = Origin::start(&root, "api.test").await;
+        let mut rig = Rig::new(&root).reach(&origin).secret_spec("token", "{ store: token }");
+        if passphrase {
+            let file = rig.dir().join("passphrase");
+            std::fs::write(&file, "correct horse battery staple").unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            rig = rig.env("KEYFERRY_PASSPHRASE_FILE", file.to_str().unwrap());
+        }
+        let rig = rig.rule("host: api.test, inject: [{ bearer: token }]");
+        set(&rig, "first-value-1");
+        let proxy = rig.serve().await;
+        proxy.agent.get("https://api.test/").await;
+        assert_eq!(origin.only().all("authorization"), ["Bearer first-value-1"]);
+        set(&proxy.rig, "second-value-2");
+        comes_to(&proxy, &origin, "Bearer second-value-2").await;
+    }
+}
+
+/// Asks until the origin has seen `authorization`.
+async fn comes_to(proxy: &Proxy, origin: &Origin, authorization: &str) {
     let end = std::time::Instant::now() + crate::rig::PATIENCE;
     loop {
         proxy.agent.get("https://api.test/").await;
-        if origin.seen().pop().unwrap().all("authorization") == ["Bearer second-value-2"] {
+        if origin.seen().pop().unwrap().all("authorization") == [authorization] {
             return;
         }
         assert!(std::time::Instant::now() < end, "the new value never came");

@@ -51,7 +51,23 @@ async fn a_unix_socket_has_its_mode_and_is_gone_after_a_stop() {
 async fn http_2_connect_opens_tunnels_side_by_side() {
     let (origin, proxy) = listening("127.0.0.1:0").await;
     let tcp = TcpStream::connect(proxy.address).await.unwrap();
-    let (mut send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
+    side_by_side(&origin, &proxy, tcp).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_tls_itself_speaks_http_2_too() {
+    let (origin, proxy) = listening("{ bind: \"127.0.0.1:0\", speak: proxy, tls: true }").await;
+    let tcp = TcpStream::connect(proxy.address).await.unwrap();
+    let tls = proxy.agent.handshake(tcp, "localhost", &["h2"]).await.unwrap();
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    side_by_side(&origin, &proxy, tls).await;
+}
+
+async fn side_by_side<I>(origin: &Origin, proxy: &Proxy, io: I)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
     tokio::spawn(connection);
     let mut tunnels = Vec::new();
     for _ in 0..2 {

@@ -1,12 +1,14 @@
 //! `keyferry run` with no config at all: rules come from what the caller has set, and nothing else
 //! is allowed.
 
-use crate::rig::proxy::bare;
-use crate::rig::tools;
+use crate::rig::origin::Origin;
+use crate::rig::proxy::{Rig, bare};
+use crate::rig::root::Root;
+use crate::rig::{soon, tools};
 use std::process::{Command, Output};
 
 /// Values of the shape that each variable's real ones have.
-const HELD: [(&str, &str, &str); 4] = [
+const HELD: [(&str, &str, &str); 8] = [
     (
         "ANTHROPIC_API_KEY",
         "sk-ant-",
@@ -22,6 +24,14 @@ const HELD: [(&str, &str, &str); 4] = [
         "SLACK_BOT_TOKEN",
         "xoxb-",
         "xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx",
+    ),
+    ("GITLAB_TOKEN", "glpat-", "glpat-Xy12Zw34Vu56Ts78Rq90"),
+    ("HF_TOKEN", "hf_", "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"),
+    ("GEMINI_API_KEY", "AIza", "AIzaSyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"),
+    (
+        "STRIPE_API_KEY",
+        "sk_live_",
+        "sk_live_51HqLyjWDarjtT1zdp7dcAbCdEfGhIjKl",
     ),
 ];
 
@@ -84,18 +94,57 @@ fn what_no_rule_allows_is_denied_and_summed_up_at_the_end() {
     let output = run(dir.path(), &[], script, &[]);
     let (_, err) = said(&output);
     assert_eq!(output.status.code(), Some(7), "{err}");
-    let last = err.lines().last().unwrap();
-    assert!(last.contains("2 denied") && last.contains("unlisted.invalid"), "{err}");
+    assert_eq!(
+        err.lines().last().unwrap(),
+        "keyferry: 0 requests went, 2 denied; the first to unlisted.invalid: no rule allows unlisted.invalid:443"
+    );
 }
 
 #[test]
 fn allow_adds_a_host() {
     let dir = tempfile::tempdir().unwrap();
-    let script = "curl -sS -o body -w '%{http_code}' https://listed.invalid/ ; cat body";
-    let output = run(dir.path(), &["--allow", "listed.invalid"], script, &[]);
+    let script =
+        "for host in listed a.wild; do curl -sS -o body -w '%{http_code}' https://$host.invalid/ ; cat body; done";
+    let output = run(
+        dir.path(),
+        &["--allow", "listed.invalid", "--allow", "*.wild.invalid"],
+        script,
+        &[],
+    );
     let (out, err) = said(&output);
-    // Allowed, and so asked for: that there is no such host is another matter.
-    assert!(out.contains("502") && out.contains("upstream_unresolved"), "{out}{err}");
+    // Allowed, and so asked for: that there are no such hosts is another matter.
+    assert!(
+        out.matches("502").count() == 2 && out.matches("upstream_unresolved").count() == 2,
+        "{out}{err}"
+    );
+    assert_eq!(
+        err.lines().last().unwrap(),
+        "keyferry: 0 requests went, 2 failed, 0 denied"
+    );
+}
+
+#[tokio::test]
+async fn with_a_config_its_rules_hold_and_allow_overrules_no_denial() {
+    let root = Root::new();
+    let origin = Origin::with_names(&root, &["api.test", "old.test", "new.test"]).await;
+    let rig = ["api.test", "old.test", "new.test"]
+        .iter()
+        .fold(Rig::new(&root), |rig, name| rig.reach_as(name, origin.address))
+        .rule("host: api.test")
+        .rule("host: old.test, deny: use new.test");
+    let script = "for host in api old new; do \"$0\" -sS https://$host.test/hello 2>&1; echo; done";
+    let mut command = rig.command(&["run", "--allow", "old.test", "--allow", "new.test"]);
+    command.args(["--", "/bin/sh", "-c", script]).arg(tools::need("curl"));
+    let output = soon("the command", tokio::process::Command::from(command).output())
+        .await
+        .unwrap();
+    let (out, err) = said(&output);
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!((lines[0], *lines.last().unwrap()), ("hello", "hello"), "{out}{err}");
+    assert_eq!(
+        err.lines().last().unwrap(),
+        "keyferry: 2 requests went, 1 denied; the first to old.test: rule `rule 2` denies old.test:443: use new.test"
+    );
 }
 
 #[test]

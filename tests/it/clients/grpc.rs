@@ -79,6 +79,8 @@ async fn every_kind_of_grpc_call_works_with_trailers_deadlines_and_cancellation(
             "deadline DEADLINE_EXCEEDED",
             "first first",
             "cancel CANCELLED",
+            "given first",
+            "up CANCELLED",
             "after unary:after",
         ],
         "{}",

@@ -103,4 +103,15 @@ fn completions_name_the_verbs() {
             "{shell}"
         );
     }
+    let script = "source <(\"$0\" completions bash); COMP_WORDS=(keyferry comp); COMP_CWORD=1; \
+        _keyferry keyferry comp keyferry; complete -p keyferry && echo \"${COMPREPLY[@]}\"";
+    let bash = Command::new("bash")
+        .args(["-c", script, tools::KEYFERRY])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&bash.stdout).into_owned();
+    assert!(
+        said.contains("-F _keyferry") && said.ends_with("completions\n"),
+        "{said}"
+    );
 }

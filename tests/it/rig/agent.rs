@@ -216,7 +216,12 @@ impl Http {
     }
 
     /// Sends a request; give it the whole `https://` URL, whichever the protocol.
-    pub async fn send(&mut self, mut request: Request<AnyBody>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(&mut self, request: Request<AnyBody>) -> Result<Response<Incoming>, hyper::Error> {
+        soon("an answer's head", self.head(request)).await
+    }
+
+    /// The same, however long it takes: an upload's answer comes after its last byte.
+    pub async fn head(&mut self, mut request: Request<AnyBody>) -> Result<Response<Incoming>, hyper::Error> {
         match self {
             Self::One(send) => {
                 let uri = request.uri().clone();
@@ -227,12 +232,12 @@ impl Http {
                 }
                 *request.uri_mut() = uri.path_and_query().map_or("/", |path| path.as_str()).parse().unwrap();
                 send.ready().await?;
-                soon("an answer's head", send.send_request(request)).await
+                send.send_request(request).await
             }
             Self::Two(send) => {
                 *request.version_mut() = Version::HTTP_2;
                 send.ready().await?;
-                soon("an answer's head", send.send_request(request)).await
+                send.send_request(request).await
             }
         }
     }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod agent;
 pub mod disk;
+pub mod docker;
 pub mod names;
 pub mod netns;
 pub mod origin;

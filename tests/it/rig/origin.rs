@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -120,12 +121,28 @@ impl Origin {
         origin
     }
 
+    /// An origin with the standard routes, on the loopback of the network that process `pid` is in.
+    pub async fn within(root: &Root, name: &str, pid: u32, port: u16) -> Self {
+        let tls = TlsAcceptor::from(root.server(&[name], Validity::Now, &["h2", "http/1.1"]));
+        let listener = std::thread::scope(|scope| scope.spawn(|| bind_within(pid, port)).join().unwrap());
+        let (origin, listener) = Self::listening(name, TcpListener::from_std(listener).unwrap());
+        tokio::spawn(
+            origin
+                .clone()
+                .accept(listener, Some(tls), Arc::new(super::routes::standard)),
+        );
+        origin
+    }
+
     async fn bind(name: &str) -> (Self, TcpListener) {
         Self::bind_at(SocketAddr::from(([127, 0, 0, 1], 0)), name).await
     }
 
     async fn bind_at(at: SocketAddr, name: &str) -> (Self, TcpListener) {
-        let listener = TcpListener::bind(at).await.unwrap();
+        Self::listening(name, TcpListener::bind(at).await.unwrap())
+    }
+
+    fn listening(name: &str, listener: TcpListener) -> (Self, TcpListener) {
         let origin = Self {
             name: name.to_owned(),
             address: listener.local_addr().unwrap(),
@@ -232,6 +249,16 @@ impl Origin {
     pub async fn saw(&self, what: &str, probe: impl Fn(&Received) -> bool) -> Received {
         eventually(what, || self.seen().into_iter().find(|one| probe(one))).await
     }
+}
+
+/// A socket stays in the network it was made in, and only the thread that makes it has to go there.
+fn bind_within(pid: u32, port: u16) -> std::net::TcpListener {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
 }
 
 /// Notes how an answer ended, however it ended.

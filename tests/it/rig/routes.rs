@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use tokio_websockets::Message;
 
 /// Answers by path; what is not a route is a 404.
 pub fn standard(request: Request<AnyBody>, origin: Origin) -> Answer {
@@ -45,7 +46,8 @@ fn routed(request: Request<AnyBody>, origin: Origin) -> Answer {
                 text("slow")
             }
             "/never" => std::future::pending().await,
-            "/ws" => websocket(request, origin),
+            "/ws" => websocket(request, origin, |message| message),
+            "/ws-sha256" => websocket(request, origin, |message| Message::text(sha256(message.as_payload()))),
             "/upload" => upload(request).await,
             path if path.starts_with("/status/") => status(path),
             // Any other path too, so that a test can choose paths freely.
@@ -242,8 +244,8 @@ fn gated(origin: Origin, count: usize, kind: &str, piece: fn(usize) -> String) -
     )
 }
 
-/// A WebSocket that sends back what it gets, over HTTP/1.1 (RFC 6455) or HTTP/2 (RFC 8441).
-fn websocket(mut request: Request<AnyBody>, origin: Origin) -> Response<AnyBody> {
+/// A WebSocket that answers each message, over HTTP/1.1 (RFC 6455) or HTTP/2 (RFC 8441).
+fn websocket(mut request: Request<AnyBody>, origin: Origin, answer: fn(Message) -> Message) -> Response<AnyBody> {
     let http2 = request.version() == http::Version::HTTP_2;
     let key = request.headers().get("sec-websocket-key").cloned();
     let upgrade = hyper::upgrade::on(&mut request);
@@ -255,7 +257,7 @@ fn websocket(mut request: Request<AnyBody>, origin: Origin) -> Response<AnyBody>
             if message.is_close() {
                 break;
             }
-            if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
+            if (message.is_text() || message.is_binary()) && socket.send(answer(message)).await.is_err() {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 //! Where the clients are, and the bare environment they start from.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The Keyferry under test.
 pub const KEYFERRY: &str = env!("CARGO_BIN_EXE_keyferry");
@@ -53,4 +54,44 @@ pub fn python() -> PathBuf {
         "the tests' python environment is missing; run scripts/test once, it makes it"
     );
     path
+}
+
+/// Where the static Keyferry is compiled, apart from all else.
+pub fn static_target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static")
+}
+
+/// The Keyferry under test as one static file: it runs in any container, an empty one too.
+///
+/// scripts/test has compiled it already; otherwise this takes minutes, once.
+///
+/// # Panics
+/// When it cannot be compiled, with what the compiler said.
+pub fn static_keyferry() -> PathBuf {
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_clear()
+        .env("PATH", path());
+    for name in ["HOME", "CARGO_HOME", "RUSTUP_HOME"] {
+        cargo.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    cargo.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--bin",
+        "keyferry",
+        "--target",
+        &triple,
+    ]);
+    let output = cargo.arg("--target-dir").arg(static_target()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "no static keyferry; run scripts/test once, it installs what that needs:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    static_target().join(triple).join("release/keyferry")
 }

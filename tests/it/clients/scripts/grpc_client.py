@@ -55,6 +55,13 @@ try:
     next(call)
 except grpc.RpcError as error:
     print("cancel", error.code().name)
+stream = method("unary_stream", "GivesUp")(b"")
+try:
+    print("given", next(stream).decode())
+    next(stream)
+except grpc.RpcError as error:
+    print("up", error.code().name)
+
 # The channel stays open: what ends the server's call is the cancellation alone.
 after = method("unary_unary", "Unary")(b"after")
 print("after", after.decode())

@@ -55,6 +55,12 @@ def forever(request, context):
         time.sleep(0.01)
 
 
+def gives_up(request, context):
+    authorized(context)
+    yield b"first"
+    context.cancel()
+
+
 def deadline(request, context):
     authorized(context)
     left = context.time_remaining()
@@ -68,6 +74,7 @@ methods = {
     "Both": grpc.stream_stream_rpc_method_handler(both),
     "Fails": grpc.unary_unary_rpc_method_handler(fails),
     "Forever": grpc.unary_stream_rpc_method_handler(forever),
+    "GivesUp": grpc.unary_stream_rpc_method_handler(gives_up),
     "Deadline": grpc.unary_unary_rpc_method_handler(deadline),
 }
 server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
