@@ -1,9 +1,10 @@
 //! Sends what policy permitted, over a pooled or a new connection, and hands back the response with
 //! the connection's lease.
 
+use super::awaited::Awaited;
 use super::dial::Dialer;
 use super::expect::Gate;
-use super::outgoing::Failure;
+use super::outgoing::Upload;
 use super::parent::{self, Logins};
 use super::pool::{Found, Key, Pool, Settings, Stream};
 use super::tls::{Tls, chose_h2, has_no_http1};
@@ -60,7 +61,7 @@ pub struct Answer {
 pub struct Lease {
     kept: Option<Kept>,
     gate: Option<Gate>,
-    failure: Option<Failure>,
+    upload: Option<Upload>,
     _held: crate::policy::limit::Held,
 }
 
@@ -79,7 +80,7 @@ enum Kept {
 impl Lease {
     /// Why the request's body failed, if it did while the response was under way.
     pub fn request_failure(&self) -> Option<Error> {
-        let failed = self.failure.as_ref().and_then(Failure::take);
+        let failed = self.upload.as_ref().and_then(Upload::failure);
         failed.map(Error::RequestBody)
     }
 
@@ -141,13 +142,12 @@ impl Upstream {
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let parent = self.config.parent(&permitted.rule().via, permitted.target()).cloned();
         let (target, scheme, mut request, held) = permitted.into_ask();
-        let failure = Failure::keep(&mut request);
-        let gate = Gate::install(&mut request);
+        let awaited = Awaited::watch(&mut request);
         let mut key = Key {
             scheme,
             target,
             parent,
-            http1_only: gate.is_some() || shape::is_upgrade(&request),
+            http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
         };
         let mut times = Times::default();
         let mut unsent = 0;
@@ -159,19 +159,15 @@ impl Upstream {
                 }
                 connection => connection?,
             };
-            let sent = self.send(&key, connection, request, &mut times).await;
-            let sent = sent.map_err(|error| {
-                failure
-                    .as_ref()
-                    .and_then(Failure::take)
-                    .map_or(error, Error::RequestBody)
-            });
+            let sent = self.send(&key, connection, request, &awaited, &mut times).await;
+            let failure = || awaited.upload.as_ref().and_then(Upload::failure);
+            let sent = sent.map_err(|error| failure().map_or(error, Error::RequestBody));
             match sent? {
                 Sent::Answered(response, kept) => {
                     let lease = Lease {
                         kept: Some(kept),
-                        gate,
-                        failure,
+                        gate: awaited.gate,
+                        upload: awaited.upload,
                         _held: held,
                     };
                     return Ok(Answer {
@@ -346,6 +342,7 @@ impl Upstream {
         key: &Key,
         connection: Connection,
         mut request: Request<Body>,
+        awaited: &Awaited,
         times: &mut Times,
     ) -> Result<Sent, Error> {
         let answered = match connection {
@@ -356,7 +353,9 @@ impl Upstream {
                     return Ok(Sent::Unsent(Box::new(request)));
                 }
                 shape::for_http1(&mut request, key)?;
-                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                let answered = awaited
+                    .head(&key.target, self.response_time, sender.try_send_request(request))
+                    .await?;
                 let kept = Kept::Http1 {
                     pool: Arc::clone(&self.pool),
                     key: key.clone(),
@@ -375,22 +374,22 @@ impl Upstream {
                     shape::for_extended_connect(&mut request);
                 }
                 shape::for_http2(&mut request, key)?;
-                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                let answered = awaited
+                    .head(&key.target, self.response_time, sender.try_send_request(request))
+                    .await?;
                 answered.map(|response| (response, Kept::Http2 { _stream: stream }))
             }
         };
         match answered {
+            Ok((response, _)) if response.headers().len() > shape::MOST_HEADERS => {
+                Err(Error::Fields(key.target.clone(), response.headers().len()))
+            }
             Ok((response, kept)) => Ok(Sent::Answered(Box::new(response), kept)),
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) if times.reused => Ok(Sent::Unsent(Box::new(unsent))),
                 _ => Err(blame(&key.target, failed.into_error())),
             },
         }
-    }
-
-    async fn in_time<T>(&self, key: &Key, sending: impl Future<Output = T>) -> Result<T, Error> {
-        let timed = tokio::time::timeout(self.response_time, sending).await;
-        timed.map_err(|_| Error::ResponseTime(key.target.clone()))
     }
 }
 
