@@ -4,6 +4,7 @@
 pub mod assemble;
 pub mod demo;
 pub mod descriptors;
+mod own_tls;
 pub mod run;
 pub mod seed;
 pub mod serve;

@@ -12,6 +12,9 @@ use super::{Error, Line, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
+use crate::base::meter::End;
+use crate::base::metered::Metered;
+use crate::base::paced::Paced;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
 use crate::config::parent::Parent;
@@ -106,6 +109,7 @@ pub struct Upstream {
     background: Tasks,
     connect_time: Duration,
     response_time: Duration,
+    stall_time: Duration,
     head_bytes: usize,
 }
 
@@ -127,6 +131,7 @@ impl Upstream {
             tls: Tls::new(&config.upstream)?,
             connect_time: config.limits.connect_time,
             response_time: config.limits.response_time,
+            stall_time: config.limits.stall_time,
             head_bytes: config.limits.head_bytes,
             dialer: Dialer::new(Arc::clone(config), own),
             config: Arc::clone(config),
@@ -286,6 +291,7 @@ impl Upstream {
             .preserve_header_case(true)
             .max_header_size(self.head_bytes)
             .max_headers(shape::MOST_HEADERS);
+        let stream = Paced::new(stream, self.stall_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         self.background.spawn(async move {
@@ -307,10 +313,11 @@ impl Upstream {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX));
+        let stream = Metered::new(Paced::new(stream, self.stall_time), End::Client, self.response_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         let mut connection = Box::pin(connection);
-        let settings = |connection: &http2::Connection<TokioIo<S>, Body, Tasks>| Settings {
+        let settings = |connection: &http2::Connection<TokioIo<Metered<Paced<S>>>, Body, Tasks>| Settings {
             streams: connection.current_max_send_streams(),
             extended_connect: connection.is_extended_connect_protocol_enabled(),
         };
