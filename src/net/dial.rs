@@ -40,7 +40,7 @@ impl Dialer {
     /// be Keyferry itself.
     pub(super) async fn dial_parent(&self, parent: &Target, times: &mut Times) -> Result<TcpStream, Error> {
         let found = self.found(parent, times).await?;
-        if found.iter().any(|address| self.own.contains(address)) {
+        if found.iter().any(|address| self.is_own(*address)) {
             return Err(Error::Loop(parent.clone()));
         }
         let routable = interleave(found.into_iter().map(Routable::parent).collect());
