@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::net::Upstream;
 use crate::policy::Policy;
 use crate::proxy::Live;
+use crate::proxy::share::Shares;
 use crate::store::{Store, StoreOptions};
 use anyhow::{Result, bail};
 use aws_lc_rs::digest;
@@ -34,6 +35,8 @@ pub struct Surroundings {
     pub background: Tasks,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What each agent takes up.
+    pub shares: Shares,
 }
 
 /// Builds all that `config` asks for, or nothing.
@@ -87,6 +90,9 @@ pub async fn live(
             .iter()
             .map(|rule| around.metrics.for_rule(&rule.name))
             .collect(),
+        shares: around
+            .shares
+            .of(config.agents.iter().map(|agent| Arc::clone(&agent.name))),
         config,
     };
     Ok((live, store))

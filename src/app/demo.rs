@@ -243,9 +243,18 @@ async fn service(dir: &Path, token: &str, received: Received, tasks: &Tasks) -> 
             }
         }
     };
-    tasks.spawn(serve(bound, Arc::new(Semaphore::new(16)), tasks.clone(), each));
+    tasks.spawn(serve(
+        bound,
+        Arc::new(Semaphore::new(16)),
+        tasks.clone(),
+        STALL_TIME,
+        each,
+    ));
     Ok(address.port())
 }
+
+/// The demo's own client takes its answer at once.
+const STALL_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Wants the token, and echoes it in a header and in the body, as careless services do.
 fn answer(request: &Request<Incoming>, received: &Received, expected: &str) -> Response<Full<Bytes>> {

@@ -5,6 +5,7 @@ pub mod assemble;
 pub mod bridge;
 pub mod demo;
 pub mod descriptors;
+mod own_tls;
 pub mod run;
 pub mod seed;
 pub mod serve;

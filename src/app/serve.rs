@@ -2,36 +2,35 @@
 
 use super::assemble::{self, Surroundings};
 use super::descriptors;
+use super::own_tls::OwnTls;
 use crate::admin::Admin;
 use crate::audit::{Log, Way};
 use crate::base::host::Host;
 use crate::base::peer::Peer;
 use crate::base::secret::IsToken;
 use crate::base::tasks::Tasks;
-use crate::base::wire::Wire;
 use crate::ca::authority::Authority;
 use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen, Speak};
-use crate::identity::Shown;
 use crate::listen::bound::Local;
 use crate::listen::{self, Accepted, Bound, owner, serve};
 use crate::metrics::Metrics;
 use crate::proxy::connection::{Caller, Own};
+use crate::proxy::lobby::{Guest, Lobby};
+use crate::proxy::share::Shares;
 use crate::proxy::transparent::{self, Original};
 use crate::proxy::{Proxy, entry, gateway, socks, told};
 use crate::store::Store;
 use anyhow::Result;
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use rustls::server::Acceptor;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio_rustls::LazyConfigAcceptor;
 
 /// What the command line adds to a configuration.
 #[derive(Debug)]
@@ -60,6 +59,8 @@ pub struct App {
     locals: Vec<(Local, &'static str)>,
     own: Option<(Arc<str>, IsToken)>,
     limits: Limits,
+    /// Connections from agents that there is room for.
+    connections: usize,
 }
 
 /// Records get this long to reach the disk at the end.
@@ -101,8 +102,10 @@ impl App {
             own,
             background,
             metrics: Arc::clone(&metrics),
+            shares: Shares::default(),
         };
         let (live, store) = assemble::live(Arc::clone(&config), &around, 1, None).await?;
+        let connections = descriptors::connections(config.limits.connections);
         let leaves = Arc::new(Leaves::new(Arc::clone(&authority), config.limits.leaves)?);
         let admin = admin_socket.as_ref().map(|socket| {
             let hosts = tcp(socket.local())
@@ -112,7 +115,8 @@ impl App {
             Admin::new(Arc::clone(&metrics), log.clone(), hosts, tasks.clone())
         });
         let app = Self {
-            proxy: Arc::new(Proxy::new(live, leaves, log, metrics, tasks)),
+            proxy: Arc::new(Proxy::new(live, leaves, log, metrics, tasks, Lobby::new(connections))),
+            connections,
             authority,
             around,
             store: Mutex::new(store),
@@ -143,14 +147,14 @@ impl App {
     /// # Errors
     /// When a TLS listener has no certificate to show.
     pub async fn start(&self) -> Result<()> {
-        let slots = Arc::new(Semaphore::new(descriptors::connections(self.limits.connections)));
+        let slots = Arc::new(Semaphore::new(self.connections));
+        let stall_time = self.limits.stall_time;
         let listeners = std::mem::take(&mut *self.listeners.lock());
         for (listen, bound) in listeners {
-            let tls = if listen.tls {
-                Some(own_host(bound.local())?)
-            } else {
-                None
-            };
+            let tls = listen
+                .tls
+                .then(|| OwnTls::new(bound.local(), &self.authority))
+                .transpose()?;
             let door = Door {
                 proxy: Arc::clone(&self.proxy),
                 speak: listen.speak.clone(),
@@ -162,7 +166,9 @@ impl App {
             };
             let each = move |accepted| door.clone().enter(accepted);
             let tasks = self.proxy.tasks.clone();
-            self.proxy.tasks.spawn(serve(bound, Arc::clone(&slots), tasks, each));
+            self.proxy
+                .tasks
+                .spawn(serve(bound, Arc::clone(&slots), tasks, stall_time, each));
         }
         let admin_socket = self.admin_socket.lock().take();
         if let (Some(bound), Some(admin)) = (admin_socket, self.admin.clone()) {
@@ -173,7 +179,7 @@ impl App {
             let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
             self.proxy
                 .tasks
-                .spawn(serve(bound, slots, self.proxy.tasks.clone(), each));
+                .spawn(serve(bound, slots, self.proxy.tasks.clone(), stall_time, each));
         }
         Ok(())
     }
@@ -234,15 +240,19 @@ struct Door {
     proxy: Arc<Proxy>,
     speak: Speak,
     balancers: Arc<[IpNet]>,
-    /// What an HTTPS proxy is called by those that name no host.
-    tls: Option<Host>,
+    tls: Option<OwnTls>,
     own: Option<(Arc<str>, IsToken)>,
     local: Local,
     time: Duration,
 }
 
 impl Door {
-    async fn enter(self, mut accepted: Accepted) {
+    async fn enter(self, accepted: Accepted) {
+        let guest = self.proxy.lobby.enter();
+        guest.clone().stay(self.serve(accepted, guest)).await;
+    }
+
+    async fn serve(self, mut accepted: Accepted, guest: Guest) {
         let own = self.own.as_ref().map(|own| self.admit(accepted.peer, own));
         let told = told::peer(&self.proxy, &mut accepted.wire, accepted.peer, &self.balancers);
         let Some(peer) = told.await else { return };
@@ -253,10 +263,12 @@ impl Door {
             shown: None,
             offered: None,
             own,
+            guest,
         };
+        let asks = self.proxy.live().identity.asks_for_certificates();
         let wire = match &self.tls {
             None => accepted.wire,
-            Some(own) => match tokio::time::timeout(self.time, self.handshake(accepted.wire, own)).await {
+            Some(tls) => match tokio::time::timeout(self.time, tls.handshake(accepted.wire, asks)).await {
                 Ok(Ok((wire, shown))) => {
                     caller.shown = shown.map(Arc::new);
                     wire
@@ -293,26 +305,6 @@ impl Door {
             token: token.clone(),
         }
     }
-
-    /// Shows a leaf of our own CA for whatever name the agent knows this proxy by: the agent
-    /// itself judges whether that is the name it meant. Where agents are known by certificates, asks for one.
-    async fn handshake(&self, wire: Wire, own: &Host) -> std::io::Result<(Wire, Option<Shown>)> {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
-        let named = start
-            .client_hello()
-            .server_name()
-            .and_then(|name| Host::parse(name).ok());
-        let host = named.as_ref().unwrap_or(own);
-        let leaves = &self.proxy.leaves;
-        let config = if self.proxy.live().identity.asks_for_certificates() {
-            leaves.server_config_asking(host).await
-        } else {
-            leaves.server_config(host).await
-        };
-        let stream = start.into_stream(config.map_err(std::io::Error::other)?).await?;
-        let shown = Shown::new(stream.get_ref().1.peer_certificates());
-        Ok((Wire::new(stream), shown))
-    }
 }
 
 /// Where a redirected connection was going, unless Keyferry itself made it.
@@ -321,14 +313,6 @@ fn original(peer: Peer, redirected: Option<listen::bound::Original>) -> Original
         (_, None) => Original::Unknown,
         (Peer::Tcp(peer), Some(to)) if to.from_here && owner::is_own(peer, to.address) => Original::Own,
         (_, Some(to)) => Original::To(to.address),
-    }
-}
-
-/// What a listener is called by those that connect to an address and so name no host.
-fn own_host(local: &Local) -> Result<Host> {
-    match local {
-        Local::Tcp(address) if !address.ip().is_unspecified() => Ok(Host::from(address.ip())),
-        Local::Tcp(_) | Local::Unix(_) | Local::Vsock(_) => Ok(Host::parse("localhost")?),
     }
 }
 

@@ -383,17 +383,23 @@ pub enum WhenFull {
 pub struct Limits {
     /// Connections from agents at one time.
     pub connections: usize,
+    /// Connections of one agent at one time.
+    pub agent_connections: usize,
+    /// Requests of one agent at one time.
+    pub agent_requests: usize,
     /// Bytes in a request head.
     pub head_bytes: usize,
     /// Streams on one HTTP/2 connection.
-    pub streams: u32,
+    pub streams: usize,
     /// From accept, or from the reply before, to a whole request head; likewise for a TLS handshake.
     pub head_time: Duration,
-    /// Without a byte either way on a tunnel or WebSocket.
+    /// Without a byte either way on a tunnel or WebSocket, or in any other exchange.
     pub idle_time: Duration,
+    /// For the other side to take a byte that waits for it.
+    pub stall_time: Duration,
     /// To resolve, connect and handshake with an upstream.
     pub connect_time: Duration,
-    /// Between a request's end and the response's head.
+    /// Between a request's last piece and the response's head; for the agent, to its next piece.
     pub response_time: Duration,
     /// For exchanges to finish once asked to stop.
     pub drain_time: Duration,
@@ -405,15 +411,26 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            agent_connections: 1_000,
+            agent_requests: 1_000,
             head_bytes: 256 * 1024,
-            streams: 256,
+            streams: 128,
             head_time: Duration::from_secs(60),
             idle_time: Duration::from_secs(3600),
+            stall_time: Duration::from_secs(600),
             connect_time: Duration::from_secs(30),
             response_time: Duration::from_secs(600),
             drain_time: Duration::from_secs(30),
             leaves: 1_000,
         }
+    }
+}
+
+impl Limits {
+    /// How long nothing may move in an exchange. Never less than an upstream may take to answer, or the agent would not
+    /// be told that it did not.
+    pub fn exchange_idle(&self) -> Duration {
+        self.idle_time.max(self.connect_time + self.response_time)
     }
 }
 

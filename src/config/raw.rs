@@ -273,17 +273,23 @@ section! {
     RawLimits, "`limits`", {
         /// Connections from agents at one time. Absent: 10000.
         "connections" connections: Option<At<u32>>,
+        /// Connections of one agent at one time. Absent: 1000.
+        "agent_connections" agent_connections: Option<At<u32>>,
+        /// Requests of one agent at one time, tunnels and WebSockets among them. Absent: 1000.
+        "agent_requests" agent_requests: Option<At<u32>>,
         /// Bytes in a request head. Absent: `256KiB`.
         "head_bytes" head_bytes: Option<At<Bytes>>,
-        /// Streams on one HTTP/2 connection. Absent: 256.
+        /// Streams on one HTTP/2 connection. Absent: 128.
         "streams" streams: Option<At<u32>>,
-        /// From accept, or from the reply before, to a whole request head; likewise for a TLS handshake. Absent: `1m`.
+        /// From accept, or from the reply before, to a whole request head; likewise for a TLS handshake and for each head in HTTP/2. Absent: `1m`.
         "head_time" head_time: Option<At<Lasting>>,
-        /// Without a byte either way on a tunnel or WebSocket. Absent: `1h`.
+        /// Without a byte either way on a tunnel or WebSocket, or in any other exchange once `connect_time` and `response_time` have passed. Absent: `1h`.
         "idle_time" idle_time: Option<At<Lasting>>,
+        /// For the other side to take a byte that waits for it. Absent: `10m`.
+        "stall_time" stall_time: Option<At<Lasting>>,
         /// To resolve, connect and handshake with an upstream. Absent: `30s`.
         "connect_time" connect_time: Option<At<Lasting>>,
-        /// Between a request's end and the response's head. Absent: `10m`.
+        /// Between a request's last piece and the response's head; for the agent, to its next piece. Absent: `10m`.
         "response_time" response_time: Option<At<Lasting>>,
         /// For exchanges to finish once asked to stop. Absent: `30s`.
         "drain_time" drain_time: Option<At<Lasting>>,

@@ -2,11 +2,10 @@
 //! byte that comes, so that it cannot matter how they were split.
 
 use super::socks;
+pub use crate::base::meter::PREFACE;
 use http::header::HOST;
 use rustls::server::Acceptor;
 
-/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes in the longest ClientHello that rustls takes, in as many records as it may come in.
 pub const LONGEST_HELLO: usize = 128 * 1024;
 

@@ -18,6 +18,7 @@ use http::header::{
 };
 use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Places the credentials of one configuration.
@@ -26,6 +27,8 @@ pub struct Injector {
     store: Arc<Store>,
     stand_ins: Arc<StandIns>,
     needles: Box<[ArcSwapOption<Prepared>]>,
+    /// How long a body that is searched may take to come.
+    body_time: Duration,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ impl Injector {
             store,
             stand_ins,
             needles,
+            body_time: config.limits.response_time,
         }
     }
 
@@ -244,9 +248,9 @@ impl Injector {
             return Ok(());
         };
         let held = self.fetch(id).await?;
-        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY)
-            .collect()
-            .await;
+        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY).collect();
+        let collected = tokio::time::timeout(self.body_time, collected).await;
+        let collected = collected.map_err(|_| Error::Slow(self.body_time))?;
         let bytes = collected.map_err(collect_error)?.to_bytes();
         let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
         if swapped.is_some() {

@@ -40,6 +40,9 @@ pub enum Error {
     /// The body cannot be searched for the stand-in.
     #[error("{0}")]
     Body(#[from] body::Error),
+    /// The agent's body did not come whole in time, and is to be searched before it goes out.
+    #[error("the request body was not whole after {0:?}")]
+    Slow(std::time::Duration),
     /// The agent's body broke off while it was collected.
     #[error("the request body failed: {0}")]
     Collect(#[source] crate::base::body::BoxError),

@@ -1,6 +1,7 @@
 //! One accept loop for every listener: a slot first, then the connection, then a task of its own.
 
 use super::bound::{Bound, Original, Socket};
+use crate::base::paced::Paced;
 use crate::base::peer::Peer;
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
@@ -22,16 +23,21 @@ pub struct Accepted {
 }
 
 /// Accepts until the tasks are told to stop. At most as many connections as `slots` holds are
-/// served at one time; those beyond wait in the kernel's queue.
-pub async fn serve<F>(bound: Bound, slots: Arc<Semaphore>, tasks: Tasks, each: impl Fn(Accepted) -> F)
-where
+/// served at one time; those beyond wait in the kernel's queue. Each has `stall_time` to take what is sent to it.
+pub async fn serve<F>(
+    bound: Bound,
+    slots: Arc<Semaphore>,
+    tasks: Tasks,
+    stall_time: Duration,
+    each: impl Fn(Accepted) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut trouble = Trouble::default();
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((slot, accept(&bound, &mut trouble).await))
+            Some((slot, accept(&bound, stall_time, &mut trouble).await))
         };
         let (slot, accepted) = tokio::select! {
             () = tasks.stopping() => return,
@@ -49,9 +55,9 @@ where
 }
 
 /// Accepts one connection; whatever can pass is waited out, for the loop must not end.
-async fn accept(bound: &Bound, trouble: &mut Trouble) -> Accepted {
+async fn accept(bound: &Bound, stall_time: Duration, trouble: &mut Trouble) -> Accepted {
     loop {
-        match try_accept(bound).await {
+        match try_accept(bound, stall_time).await {
             Ok(accepted) => {
                 trouble.over();
                 return accepted;
@@ -102,14 +108,14 @@ impl Trouble {
     }
 }
 
-async fn try_accept(bound: &Bound) -> io::Result<Accepted> {
+async fn try_accept(bound: &Bound, stall_time: Duration) -> io::Result<Accepted> {
     match &bound.socket {
         Socket::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok(Accepted {
                 original: bound.original(&stream),
-                wire: Wire::new(stream),
+                wire: Wire::new(Paced::new(stream, stall_time)),
                 peer: Peer::Tcp(address),
             })
         }
@@ -117,7 +123,7 @@ async fn try_accept(bound: &Bound) -> io::Result<Accepted> {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             Ok(Accepted {
-                wire: Wire::new(stream),
+                wire: Wire::new(Paced::new(stream, stall_time)),
                 peer: Peer::Unix { uid },
                 original: None,
             })

@@ -1,6 +1,6 @@
 //! From a target to a connected socket: resolve once, guard every answer, connect to what passed.
 
-use super::guard::{Guard, Routable};
+use super::guard::{Guard, Routable, is_here};
 use super::send::Times;
 use super::{Error, resolve};
 use crate::base::host::{Host, Target};
@@ -40,7 +40,7 @@ impl Dialer {
     /// be Keyferry itself.
     pub(super) async fn dial_parent(&self, parent: &Target, times: &mut Times) -> Result<TcpStream, Error> {
         let found = self.found(parent, times).await?;
-        if found.iter().any(|address| self.own.contains(address)) {
+        if found.iter().any(|address| self.is_own(*address)) {
             return Err(Error::Loop(parent.clone()));
         }
         let routable = interleave(found.into_iter().map(Routable::parent).collect());
@@ -78,9 +78,6 @@ impl Dialer {
         let start = Instant::now();
         let stream = race(routable).await.map_err(|e| failed(target, e))?;
         times.connect = start.elapsed();
-        if self.is_own(&stream) {
-            return Err(Error::Loop(target.clone()));
-        }
         Ok(stream)
     }
 
@@ -89,7 +86,7 @@ impl Dialer {
         let mut routable = Vec::with_capacity(found.len());
         for address in found {
             match self.guard.judge(*address) {
-                Ok(address) if self.own.contains(&address.address()) => return Err(Error::Loop(target.clone())),
+                Ok(address) if self.is_own(address.address()) => return Err(Error::Loop(target.clone())),
                 Ok(address) => routable.push(address),
                 Err(kind) => refused = Some((address.ip(), kind)),
             }
@@ -104,14 +101,10 @@ impl Dialer {
         }
     }
 
-    /// A listener on a wildcard address is reached by any address of this machine: then both ends
-    /// of the connection are here, and the port is ours.
-    fn is_own(&self, stream: &TcpStream) -> bool {
-        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
-            return true;
-        };
-        let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == peer.port();
-        (local.ip() == peer.ip() || peer.ip().is_loopback()) && self.own.iter().any(wildcard)
+    /// Whether a listener of ours is there. One on a wildcard address is reached by every address of this machine.
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == address.port();
+        self.own.contains(&address) || self.own.iter().any(wildcard) && is_here(address.ip())
     }
 }
 

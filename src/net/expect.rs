@@ -7,7 +7,7 @@
 
 use crate::base::body::{Body, BoxError};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 use http_body::Frame;
 use parking_lot::Mutex;
 use std::pin::Pin;
@@ -39,12 +39,6 @@ impl Gate {
             return None;
         }
         let gate = Self(Arc::default());
-        let opener = gate.clone();
-        hyper::ext::on_informational(request, move |response| {
-            if response.status() == StatusCode::CONTINUE {
-                opener.open();
-            }
-        });
         let body = std::mem::replace(request.body_mut(), Body::Empty);
         let held = HeldBack {
             gate: gate.clone(),
@@ -59,7 +53,8 @@ impl Gate {
         self.0.open.load(Ordering::Acquire)
     }
 
-    fn open(&self) {
+    /// The upstream said to continue.
+    pub(super) fn open(&self) {
         self.0.open.store(true, Ordering::Release);
         if let Some(waker) = self.0.waiting.lock().take() {
             waker.wake();

@@ -1,9 +1,11 @@
 //! The way out: resolve once, guard what was resolved, dial what was guarded, verify TLS, send.
 //! Takes nothing but what policy permitted, and treats every upstream as hostile.
 
+mod awaited;
 pub mod dial;
 mod expect;
 pub mod guard;
+mod interim;
 mod outgoing;
 pub mod parent;
 pub mod pool;
@@ -82,6 +84,15 @@ pub enum Error {
     /// The upstream closed, or broke the protocol, before a whole response head.
     #[error("{0} broke off or sent no valid HTTP: {1}")]
     Http(Target, #[source] hyper::Error),
+    /// More interim responses than anybody has a use for.
+    #[error("{0} sent one interim response after another, and none that is final")]
+    Interim(Target),
+    /// More header fields than are taken.
+    #[error("{0} sent {1} header fields; at most {most} are taken", most = shape::MOST_HEADERS)]
+    Fields(Target, usize),
+    /// The agent began to send a request body and stopped.
+    #[error("the agent sent nothing of its request body for {0:?}")]
+    Stalled(std::time::Duration),
     /// The request's own body failed: the agent went away or sent garbage.
     #[error("the request body failed: {0}")]
     RequestBody(#[source] crate::base::body::BoxError),

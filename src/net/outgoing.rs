@@ -1,5 +1,6 @@
-//! A request body on its way out, whose failure is kept: hyper tells of it over HTTP/1.1 alone, and once there is a
-//! response not even then.
+//! A request body on its way out. Its failure is kept: hyper tells of it over HTTP/1.1 alone, and once there is a
+//! response not even then. And it is known how it gets on: as long as pieces of it go out, an answer is not late, and
+//! when they stop it is known who stopped.
 
 use crate::base::body::{Body, BoxError};
 use bytes::Bytes;
@@ -8,11 +9,23 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-/// Why a request body failed, if it did.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Failure(Arc<Mutex<Option<BoxError>>>);
+/// What is known of a request body. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Upload(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    failure: Mutex<Option<BoxError>>,
+    begun: Instant,
+    /// When the last piece went out, in milliseconds after `begun`.
+    moved: AtomicU64,
+    /// Whether the upstream has taken all there was, and the agent has more to give.
+    waiting: AtomicBool,
+}
 
 /// What is told in the place of the error that is kept.
 #[derive(Debug, thiserror::Error)]
@@ -21,27 +34,50 @@ struct Kept;
 
 struct Outgoing {
     body: Body,
-    failure: Failure,
+    upload: Upload,
 }
 
-impl Failure {
-    /// Keeps the failure of this request's body; `None` where there is no body to fail.
-    pub(super) fn keep(request: &mut Request<Body>) -> Option<Self> {
+impl Upload {
+    /// Watches this request's body; `None` where there is no body to fail or to stop.
+    pub(super) fn watch(request: &mut Request<Body>) -> Option<Self> {
         if matches!(request.body(), Body::Empty | Body::Full(_)) {
             return None;
         }
-        let failure = Self::default();
+        let upload = Self(Arc::new(State {
+            failure: Mutex::default(),
+            begun: Instant::now(),
+            moved: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+        }));
         let body = std::mem::replace(request.body_mut(), Body::Empty);
         *request.body_mut() = Body::wrap(Outgoing {
             body,
-            failure: failure.clone(),
+            upload: upload.clone(),
         });
-        Some(failure)
+        Some(upload)
     }
 
-    /// Takes the failure.
-    pub(super) fn take(&self) -> Option<BoxError> {
-        self.0.lock().take()
+    /// Takes the failure, if it failed.
+    pub(super) fn failure(&self) -> Option<BoxError> {
+        self.0.failure.lock().take()
+    }
+
+    /// When it last got on.
+    pub(super) fn moved(&self) -> Instant {
+        self.0.begun + Duration::from_millis(self.0.moved.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the agent's turn.
+    pub(super) fn waits_for_agent(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    fn polled<T>(&self, piece: &Poll<T>) {
+        self.0.waiting.store(piece.is_pending(), Ordering::Relaxed);
+        if piece.is_ready() {
+            let after = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.0.moved.store(after, Ordering::Relaxed);
+        }
     }
 }
 
@@ -51,9 +87,11 @@ impl http_body::Body for Outgoing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.upload.polled(&polled);
+        match polled {
             Poll::Ready(Some(Err(error))) => {
-                *this.failure.0.lock() = Some(error);
+                *this.upload.0.failure.lock() = Some(error);
                 Poll::Ready(Some(Err(Kept.into())))
             }
             polled => polled,

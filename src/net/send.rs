@@ -1,9 +1,10 @@
 //! Sends what policy permitted, over a pooled or a new connection, and hands back the response with
 //! the connection's lease.
 
+use super::awaited::Awaited;
 use super::dial::Dialer;
 use super::expect::Gate;
-use super::outgoing::Failure;
+use super::outgoing::Upload;
 use super::parent::{self, Logins};
 use super::pool::{Found, Key, Pool, Settings, Stream};
 use super::tls::{Tls, chose_h2, has_no_http1};
@@ -11,6 +12,9 @@ use super::{Error, Line, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
+use crate::base::meter::End;
+use crate::base::metered::Metered;
+use crate::base::paced::Paced;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
 use crate::config::parent::Parent;
@@ -60,7 +64,7 @@ pub struct Answer {
 pub struct Lease {
     kept: Option<Kept>,
     gate: Option<Gate>,
-    failure: Option<Failure>,
+    upload: Option<Upload>,
     _held: crate::policy::limit::Held,
 }
 
@@ -79,7 +83,7 @@ enum Kept {
 impl Lease {
     /// Why the request's body failed, if it did while the response was under way.
     pub fn request_failure(&self) -> Option<Error> {
-        let failed = self.failure.as_ref().and_then(Failure::take);
+        let failed = self.upload.as_ref().and_then(Upload::failure);
         failed.map(Error::RequestBody)
     }
 
@@ -105,6 +109,7 @@ pub struct Upstream {
     background: Tasks,
     connect_time: Duration,
     response_time: Duration,
+    stall_time: Duration,
     head_bytes: usize,
 }
 
@@ -126,6 +131,7 @@ impl Upstream {
             tls: Tls::new(&config.upstream)?,
             connect_time: config.limits.connect_time,
             response_time: config.limits.response_time,
+            stall_time: config.limits.stall_time,
             head_bytes: config.limits.head_bytes,
             dialer: Dialer::new(Arc::clone(config), own),
             config: Arc::clone(config),
@@ -141,13 +147,12 @@ impl Upstream {
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let parent = self.config.parent(&permitted.rule().via, permitted.target()).cloned();
         let (target, scheme, mut request, held) = permitted.into_ask();
-        let failure = Failure::keep(&mut request);
-        let gate = Gate::install(&mut request);
+        let awaited = Awaited::watch(&mut request);
         let mut key = Key {
             scheme,
             target,
             parent,
-            http1_only: gate.is_some() || shape::is_upgrade(&request),
+            http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
         };
         let mut times = Times::default();
         let mut unsent = 0;
@@ -159,19 +164,15 @@ impl Upstream {
                 }
                 connection => connection?,
             };
-            let sent = self.send(&key, connection, request, &mut times).await;
-            let sent = sent.map_err(|error| {
-                failure
-                    .as_ref()
-                    .and_then(Failure::take)
-                    .map_or(error, Error::RequestBody)
-            });
+            let sent = self.send(&key, connection, request, &awaited, &mut times).await;
+            let failure = || awaited.upload.as_ref().and_then(Upload::failure);
+            let sent = sent.map_err(|error| failure().map_or(error, Error::RequestBody));
             match sent? {
                 Sent::Answered(response, kept) => {
                     let lease = Lease {
                         kept: Some(kept),
-                        gate,
-                        failure,
+                        gate: awaited.gate,
+                        upload: awaited.upload,
                         _held: held,
                     };
                     return Ok(Answer {
@@ -290,6 +291,7 @@ impl Upstream {
             .preserve_header_case(true)
             .max_header_size(self.head_bytes)
             .max_headers(shape::MOST_HEADERS);
+        let stream = Paced::new(stream, self.stall_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         self.background.spawn(async move {
@@ -311,10 +313,11 @@ impl Upstream {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX));
+        let stream = Metered::new(Paced::new(stream, self.stall_time), End::Client, self.response_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         let mut connection = Box::pin(connection);
-        let settings = |connection: &http2::Connection<TokioIo<S>, Body, Tasks>| Settings {
+        let settings = |connection: &http2::Connection<TokioIo<Metered<Paced<S>>>, Body, Tasks>| Settings {
             streams: connection.current_max_send_streams(),
             extended_connect: connection.is_extended_connect_protocol_enabled(),
         };
@@ -346,6 +349,7 @@ impl Upstream {
         key: &Key,
         connection: Connection,
         mut request: Request<Body>,
+        awaited: &Awaited,
         times: &mut Times,
     ) -> Result<Sent, Error> {
         let answered = match connection {
@@ -356,7 +360,9 @@ impl Upstream {
                     return Ok(Sent::Unsent(Box::new(request)));
                 }
                 shape::for_http1(&mut request, key)?;
-                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                let answered = awaited
+                    .head(&key.target, self.response_time, sender.try_send_request(request))
+                    .await?;
                 let kept = Kept::Http1 {
                     pool: Arc::clone(&self.pool),
                     key: key.clone(),
@@ -375,22 +381,22 @@ impl Upstream {
                     shape::for_extended_connect(&mut request);
                 }
                 shape::for_http2(&mut request, key)?;
-                let answered = self.in_time(key, sender.try_send_request(request)).await?;
+                let answered = awaited
+                    .head(&key.target, self.response_time, sender.try_send_request(request))
+                    .await?;
                 answered.map(|response| (response, Kept::Http2 { _stream: stream }))
             }
         };
         match answered {
+            Ok((response, _)) if response.headers().len() > shape::MOST_HEADERS => {
+                Err(Error::Fields(key.target.clone(), response.headers().len()))
+            }
             Ok((response, kept)) => Ok(Sent::Answered(Box::new(response), kept)),
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) if times.reused => Ok(Sent::Unsent(Box::new(unsent))),
                 _ => Err(blame(&key.target, failed.into_error())),
             },
         }
-    }
-
-    async fn in_time<T>(&self, key: &Key, sending: impl Future<Output = T>) -> Result<T, Error> {
-        let timed = tokio::time::timeout(self.response_time, sending).await;
-        timed.map_err(|_| Error::ResponseTime(key.target.clone()))
     }
 }
 

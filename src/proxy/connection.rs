@@ -3,6 +3,8 @@
 use super::fault::Fault;
 use super::halfclose::Hold;
 use super::live::Live;
+use super::lobby::Guest;
+use super::share::Taken;
 use crate::audit::{Mode, Record, Way};
 use crate::base::ask::Scheme;
 use crate::base::host::Target;
@@ -12,8 +14,8 @@ use crate::base::secret::IsToken;
 use crate::identity::{Shown, Unknown, offered_token};
 use http::{HeaderValue, StatusCode};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Who is on the other side, and what they offered to be known by.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct Caller {
     pub offered: Option<HeaderValue>,
     /// Whose the listener is, where it is one agent's own.
     pub own: Option<Own>,
+    /// The connection itself, which is admitted once it is known whose it is.
+    pub guest: Guest,
 }
 
 /// A listener that is one agent's own: `run` knows whom it started.
@@ -58,6 +62,10 @@ pub struct Conn {
     pub misnamed: Option<String>,
     /// Holds back the end of input while an answer is due; on intercepted HTTP/1.1 only.
     pub hold: Option<Hold>,
+    /// Whether its socket carries others too, as a stream of HTTP/2 does.
+    pub shares_socket: bool,
+    /// Then it has a place of its own among the agent's connections.
+    place: OnceLock<Taken>,
     /// The caller's address, as records have it.
     peer: Arc<str>,
     /// Agent and generation of the configuration that knew it, packed: it is asked again only after a reload.
@@ -110,6 +118,8 @@ impl Conn {
             mode,
             misnamed: None,
             hold: None,
+            shares_socket: false,
+            place: OnceLock::new(),
             known: AtomicU64::new(NOBODY),
         }
     }
@@ -117,7 +127,8 @@ impl Conn {
     /// The agent, by the configuration in force.
     ///
     /// # Errors
-    /// When it knows no such agent, or the handshake named another host than the target.
+    /// When it knows no such agent, the agent has too many connections, or the handshake named another host than the
+    /// target.
     pub fn agent(&self, live: &Live) -> Result<AgentId, Fault> {
         if let Some(named) = &self.misnamed {
             let told = format!(
@@ -135,9 +146,25 @@ impl Conn {
             return Ok(AgentId(u32::try_from(known & 0xffff_ffff).unwrap_or(0)));
         }
         let agent = self.caller.agent(live)?;
+        self.take_place(live, agent)?;
         self.known
             .store(live.generation << 32 | u64::from(agent.0), Ordering::Relaxed);
         Ok(agent)
+    }
+
+    fn take_place(&self, live: &Live, agent: AgentId) -> Result<(), Fault> {
+        if !self.caller.guest.is_admitted()
+            && let Some(place) = live.connection_of(agent)?
+        {
+            self.caller.guest.admit(place);
+        }
+        if self.shares_socket
+            && self.place.get().is_none()
+            && let Some(place) = live.connection_of(agent)?
+        {
+            let _ = self.place.set(place);
+        }
+        Ok(())
     }
 
     /// Writes what is known here into a record.

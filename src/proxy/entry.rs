@@ -81,12 +81,9 @@ async fn answer(
     entry.record.method = Some("CONNECT".into());
     let granted = match front::connect(&request) {
         Ok(target) => {
-            grant(
-                proxy,
-                Conn::new(caller, target, Scheme::Https, Mode::Intercept),
-                &mut entry,
-            )
-            .await
+            let mut conn = Conn::new(caller, target, Scheme::Https, Mode::Intercept);
+            conn.shares_socket = request.version() == http::Version::HTTP_2;
+            grant(proxy, conn, &mut entry).await
         }
         Err(error) => Err(error.into()),
     };

@@ -7,6 +7,7 @@ use super::fault::Fault;
 use super::halfclose::Whole;
 use super::live::{Live, Proxy};
 use super::recorded::{Entry, Recorded};
+use super::serving::MOST_HEADERS;
 use super::{hygiene, upgrade};
 use crate::audit::{MaskedPath, Outcome};
 use crate::base::ask::Ask;
@@ -65,10 +66,12 @@ impl Proxy {
         let live = self.live();
         let agent = conn.agent(&live)?;
         entry.record.agent = live.agent_name(agent);
+        entry.place = live.request_of(agent)?;
         let switch = upgrade::Switch::asked(&mut request)?;
         let (mut parts, body) = request.into_parts();
         let ask = Ask::read(&conn.target, conn.scheme, &parts)?;
         hygiene::request(&mut parts.headers);
+        few_fields(&parts.headers)?;
         if let Some(switch) = &switch {
             switch.dress(&mut parts);
         }
@@ -176,6 +179,19 @@ fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry:
     parts.version = Version::HTTP_11;
     let body = scrub::reply(&mut parts, body.into(), &armed.needles, asked, &entry.scrubbed)?;
     Ok(Reply::Whole(Response::from_parts(parts, body), limits, lease))
+}
+
+/// hyper holds HTTP/1.1 to so many fields; HTTP/2 it holds to their size alone.
+fn few_fields(headers: &http::HeaderMap) -> Result<(), Fault> {
+    if headers.len() <= MOST_HEADERS {
+        return Ok(());
+    }
+    let told = format!(
+        "the request has {} header fields; {MOST_HEADERS} are taken",
+        headers.len()
+    );
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Err(Fault::refused(status, "head_too_large", told))
 }
 
 /// Refuses a body whose stated length is over the cap, and cuts one that turns out to be.

@@ -64,6 +64,12 @@ impl Fault {
         }
     }
 
+    /// The agent began a request body and left it at that.
+    fn stopped_coming(cause: String) -> Self {
+        let told = "the request body stopped coming";
+        Self::broken(StatusCode::REQUEST_TIMEOUT, "request_timeout", told, cause)
+    }
+
     /// The same, with what must not be told taken out of the cause.
     pub fn masked(mut self, needles: &[Arc<Needles>]) -> Self {
         if let Some(cause) = self.cause.take() {
@@ -122,14 +128,14 @@ impl Fault {
     /// The nearest canonical status code of gRPC.
     fn grpc_status(&self) -> u32 {
         match self.status.as_u16() {
-            400 => 3,        // INVALID_ARGUMENT
-            403 => 7,        // PERMISSION_DENIED
-            407 => 16,       // UNAUTHENTICATED
-            413 | 429 => 8,  // RESOURCE_EXHAUSTED
-            421 => 9,        // FAILED_PRECONDITION
-            504 => 4,        // DEADLINE_EXCEEDED
-            502 | 503 => 14, // UNAVAILABLE
-            _ => 2,          // UNKNOWN
+            400 => 3,             // INVALID_ARGUMENT
+            403 => 7,             // PERMISSION_DENIED
+            407 => 16,            // UNAUTHENTICATED
+            413 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
+            421 => 9,             // FAILED_PRECONDITION
+            408 | 504 => 4,       // DEADLINE_EXCEEDED
+            502 | 503 => 14,      // UNAVAILABLE
+            _ => 2,               // UNKNOWN
         }
     }
 }
@@ -259,6 +265,7 @@ impl From<inject::Error> for Fault {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
             }
             E::Body(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "body_unsearchable", message),
+            E::Slow(_) => Self::stopped_coming(message),
             E::Collect(cause) => Self::broken(
                 StatusCode::BAD_REQUEST,
                 "request_body_failed",
@@ -321,6 +328,11 @@ impl From<net::Error> for Fault {
             .hint("the operator finds the cause in the audit log, and can trust a private root in `upstream.roots`"),
             E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
             E::ResponseTime(target) => late(format!("{target} sent no response in time")),
+            E::Stalled(_) => Self::stopped_coming(cause),
+            E::Interim(target) | E::Fields(target, _) => gateway(
+                "upstream_protocol",
+                format!("{target} sent more than any response needs"),
+            ),
             E::Http(target, _) => gateway("upstream_protocol", format!("{target} broke off or sent no valid HTTP")),
             E::RequestBody(_) if let Some(too_large) = find::<TooLarge>(&error) => {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", too_large.to_string())

@@ -44,6 +44,7 @@ pub async fn grant(proxy: &Proxy, mut conn: Conn, entry: &mut Entry) -> Result<G
         Reach::Intercept => Ok(Granted::Intercept(conn)),
         Reach::Tunnel(passage) => {
             conn.mode = Mode::Tunnel;
+            entry.place = live.request_of(agent)?;
             conn.describe(&mut entry.record);
             entry.record.rule = Some(Arc::clone(&passage.rule().name));
             let stream = tunnel::dial(&live, &passage, &mut entry.record).await?;

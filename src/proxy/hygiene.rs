@@ -3,8 +3,8 @@
 
 use super::fault::ERROR_HEADER;
 use http::header::{
-    self, ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    self, ALT_SVC, CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Version};
 
@@ -41,6 +41,7 @@ pub fn request(headers: &mut HeaderMap) {
     headers.remove(PROXY_AUTHORIZATION);
     headers.remove(PROXY_AUTHENTICATE);
     fewer_forwards(headers);
+    one_cookie_field(headers);
     if trailers {
         // gRPC servers insist on it; the way out names it in `Connection` where HTTP/1.1 wants that.
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -55,6 +56,17 @@ pub fn response(headers: &mut HeaderMap) {
     headers.remove(ALT_SVC);
     // Ours alone: an agent may rely on it to know who refused.
     headers.remove(ERROR_HEADER);
+}
+
+/// HTTP/2 may split a `Cookie` field in many (RFC 9113 §8.2.3); in HTTP/1.1 only one is right (RFC 6265 §5.4), and
+/// servers differ about which of several they read.
+fn one_cookie_field(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// Counts one hop down (RFC 9110 §7.6.2); what is no count goes.
@@ -86,7 +98,7 @@ const NO_TRAILERS: [HeaderName; 17] = [
     header::TRAILER,
     header::AUTHORIZATION,
     header::WWW_AUTHENTICATE,
-    header::COOKIE,
+    COOKIE,
     header::SET_COOKIE,
     header::EXPECT,
     header::MAX_FORWARDS,

@@ -1,5 +1,8 @@
 //! What one configuration is made into, and the swap to the next on reload.
 
+use super::fault::Fault;
+use super::lobby::Lobby;
+use super::share::{Share, Taken};
 use crate::audit::Log;
 use crate::base::ids::AgentId;
 use crate::base::tasks::Tasks;
@@ -37,6 +40,8 @@ pub struct Live {
     pub gateway: Arc<Gateway>,
     /// Counters, by rule.
     pub rules: Vec<Arc<RuleMetrics>>,
+    /// What each agent takes up, by agent.
+    pub shares: Vec<Arc<Share>>,
 }
 
 /// The data path. One for the whole program, shared by every connection.
@@ -52,11 +57,13 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The tasks that serve agents.
     pub tasks: Tasks,
+    /// Connections of which it is not known yet whose they are.
+    pub lobby: Arc<Lobby>,
 }
 
 impl Proxy {
     /// Puts the parts together.
-    pub fn new(live: Live, leaves: Arc<Leaves>, log: Log, metrics: Arc<Metrics>, tasks: Tasks) -> Self {
+    pub fn new(live: Live, leaves: Arc<Leaves>, log: Log, metrics: Arc<Metrics>, tasks: Tasks, lobby: Lobby) -> Self {
         let generation = watch::Sender::new(live.generation);
         Self {
             live: ArcSwap::from_pointee(live),
@@ -65,6 +72,7 @@ impl Proxy {
             log,
             metrics,
             tasks,
+            lobby: Arc::new(lobby),
         }
     }
 
@@ -100,6 +108,28 @@ impl Live {
     pub fn agent_named(&self, name: &str) -> Option<AgentId> {
         let at = self.config.agents.iter().position(|agent| &*agent.name == name)?;
         u32::try_from(at).ok().map(AgentId)
+    }
+
+    /// A place among the agent's connections.
+    ///
+    /// # Errors
+    /// When it has as many as it may have.
+    pub fn connection_of(&self, agent: AgentId) -> Result<Option<Taken>, Fault> {
+        let share = self.shares.get(agent.index());
+        share
+            .map(|share| share.connection(self.config.limits.agent_connections))
+            .transpose()
+    }
+
+    /// A place among the agent's requests.
+    ///
+    /// # Errors
+    /// When it has as many as it may have.
+    pub fn request_of(&self, agent: AgentId) -> Result<Option<Taken>, Fault> {
+        let share = self.shares.get(agent.index());
+        share
+            .map(|share| share.request(self.config.limits.agent_requests))
+            .transpose()
     }
 
     /// The agent's name.

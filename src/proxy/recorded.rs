@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::halfclose::Ends;
 use super::hygiene;
 use super::live::Proxy;
+use super::share::Taken;
 use crate::audit::{Log, Outcome, Record};
 use crate::base::body::{Body, BoxError};
 use crate::base::tasks::Tasks;
@@ -40,6 +41,8 @@ pub struct Entry {
     discarded: bool,
     /// Ends, with the exchange, what it held back.
     pub ends: Option<Ends>,
+    /// Its place among the agent's requests.
+    pub place: Option<Taken>,
     _active: Active,
 }
 
@@ -58,6 +61,7 @@ impl Entry {
             settled: false,
             discarded: false,
             ends: None,
+            place: None,
             _active: proxy.metrics.exchanging(),
         }
     }
@@ -129,7 +133,10 @@ impl Drop for Entry {
             let (code, reason) = if self.tasks.is_stopping() {
                 (STOPPED, OUT_OF_TIME)
             } else {
-                ("agent_gone", "the agent closed before the end")
+                (
+                    "agent_gone",
+                    "the agent closed, or nothing moved for too long, before the end",
+                )
             };
             self.failed(Outcome::Failed, code, Some(reason.to_owned()));
         }

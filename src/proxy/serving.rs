@@ -1,9 +1,14 @@
-//! HTTP towards agents, every limit stated: the same on whatever connection a request comes.
+//! HTTP towards agents, every limit stated, the same on whatever connection a request comes: what an agent may send,
+//! how slowly, and what it may leave untaken.
 
 use super::live::Proxy;
 use crate::base::body::Body;
+use crate::base::idle::unless_idle;
+use crate::base::meter::End;
+use crate::base::metered::Metered;
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
+use crate::config::model::Limits;
 use crate::front::first::Version;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,8 +21,32 @@ use std::time::Duration;
 
 /// Header fields in one request. Browsers send some 30.
 pub const MOST_HEADERS: usize = 128;
+/// Bytes of request bodies that one HTTP/2 connection may send ahead of whoever takes them (RFC 9113 §5.2), and one of
+/// its streams. Agents are near, so this is far more than a round trip's worth.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Bytes of a reply that wait in one stream for the agent to take them.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams reset before they were looked at, at one time: `h2`'s own figure against rapid reset (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Streams we had to reset for what they sent, over a connection's life, against MadeYouReset (CVE-2025-8671): a
+/// quarter of `h2`'s figure.
+const ERROR_RESETS: usize = 256;
+/// Between pings on an HTTP/2 connection, and for their answers: an agent that reads nothing, or is gone, is noticed.
+const PING: Duration = Duration::from_secs(30);
 
-/// Serves requests until the agent is done, or Keyferry stops and those under way are finished.
+/// Why a connection did not end by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The protocol or the socket broke.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// Nothing moved for too long.
+    #[error("nothing moved for too long")]
+    Idle,
+}
+
+/// Serves requests until the agent is done or does nothing, or Keyferry stops and those under way are finished.
 ///
 /// `answer` is called as soon as a request's head is there, and what it returns is polled later.
 ///
@@ -28,7 +57,7 @@ pub async fn serve<F>(
     wire: Wire,
     version: Version,
     answer: impl Fn(Request<Incoming>) -> F,
-) -> Result<(), hyper::Error>
+) -> Result<(), Ended>
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -36,33 +65,45 @@ where
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
+    let live = proxy.live();
+    let limits = &live.config.limits;
     if version == Version::Http2 {
-        let connection = over_http2(proxy).serve_connection(TokioIo::new(wire), service);
+        let wire = Metered::new(wire, End::Server, limits.head_time);
+        let quiet = wire.quiet();
+        let connection = over_http2(limits, &proxy.tasks).serve_connection(TokioIo::new(wire), service);
         let mut connection = std::pin::pin!(connection);
-        return tokio::select! {
+        let enough = async {
+            tokio::select! {
+                () = proxy.tasks.stopping() => {}
+                () = quiet.wait() => {}
+            }
+        };
+        return Ok(tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = enough => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }?);
+    }
+    let connection = over_http1(limits)
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades();
+    let served = async {
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
             ended = connection.as_mut() => ended,
             () = proxy.tasks.stopping() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-        };
-    }
-    let connection = over_http1(proxy)
-        .serve_connection(TokioIo::new(wire), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = proxy.tasks.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    }
+    };
+    let served = unless_idle(limits.exchange_idle(), served).await;
+    Ok(served.ok_or(Ended::Idle)??)
 }
 
-fn over_http1(proxy: &Proxy) -> http1::Builder {
-    let live = proxy.live();
-    let limits = &live.config.limits;
+fn over_http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -75,23 +116,43 @@ fn over_http1(proxy: &Proxy) -> http1::Builder {
     builder
 }
 
-fn over_http2(proxy: &Proxy) -> http2::Builder<Tasks> {
-    let live = proxy.live();
-    let limits = &live.config.limits;
-    let mut builder = http2::Builder::new(proxy.tasks.clone());
+fn over_http2(limits: &Limits, tasks: &Tasks) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams {
+        tasks: tasks.clone(),
+        idle_time: limits.exchange_idle(),
+    });
     builder
         .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(30))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
         .auto_date_header(false)
         .enable_connect_protocol()
-        .max_concurrent_streams(limits.streams)
-        // h2's own defaults against rapid reset (CVE-2023-44487) and its kin, written down.
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(256)
+        .max_concurrent_streams(u32::try_from(limits.streams).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(ERROR_RESETS)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .max_send_buf_size(512 * 1024);
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
     builder
+}
+
+/// Runs the streams of one connection, each as a task that ends once nothing moves in it for too long: an agent that
+/// makes no room for its answer, or an upstream that has no more to say.
+#[derive(Clone)]
+struct Streams {
+    tasks: Tasks,
+    idle_time: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let idle_time = self.idle_time;
+        self.tasks
+            .spawn(async move { drop(unless_idle(idle_time, stream).await) });
+    }
 }

@@ -142,6 +142,7 @@ fn limits(raw: Option<&RawLimits>, found: &mut Findings<'_>) -> Option<Limits> {
     for (written, meant) in [
         (&raw.head_time, &mut limits.head_time),
         (&raw.idle_time, &mut limits.idle_time),
+        (&raw.stall_time, &mut limits.stall_time),
         (&raw.connect_time, &mut limits.connect_time),
         (&raw.response_time, &mut limits.response_time),
         (&raw.drain_time, &mut limits.drain_time),
@@ -150,16 +151,21 @@ fn limits(raw: Option<&RawLimits>, found: &mut Findings<'_>) -> Option<Limits> {
             *meant = written.0;
         }
     }
-    for count in [&raw.connections, &raw.streams, &raw.leaves].into_iter().flatten() {
-        if count.value == 0 {
-            found.error(count.at, "expected a number above zero");
+    let counts = [
+        (&raw.connections, &mut limits.connections),
+        (&raw.agent_connections, &mut limits.agent_connections),
+        (&raw.agent_requests, &mut limits.agent_requests),
+        (&raw.leaves, &mut limits.leaves),
+        (&raw.streams, &mut limits.streams),
+    ];
+    for (written, meant) in counts {
+        let Some(written) = written else { continue };
+        *meant = usize::try_from(written.value).unwrap_or(usize::MAX);
+        if written.value == 0 {
+            found.error(written.at, "expected a number above zero");
             fit = false;
         }
     }
-    let wide = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    limits.connections = raw.connections.as_ref().map_or(limits.connections, |n| wide(n.value));
-    limits.streams = raw.streams.as_ref().map_or(limits.streams, |n| n.value);
-    limits.leaves = raw.leaves.as_ref().map_or(limits.leaves, |n| wide(n.value));
     if let Some(bytes) = &raw.head_bytes {
         match usize::try_from(bytes.0) {
             Ok(size) if (LEAST_HEAD..=u64::from(u32::MAX)).contains(&bytes.0) => limits.head_bytes = size,

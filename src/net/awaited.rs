@@ -1,0 +1,64 @@
+//! Waiting for the head of a response.
+
+use super::Error;
+use super::expect::Gate;
+use super::interim::Interim;
+use super::outgoing::Upload;
+use crate::base::body::Body;
+use crate::base::host::Target;
+use http::Request;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is known of a request until its response comes.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// How the request's body gets on, if it has one.
+    pub(super) upload: Option<Upload>,
+    interim: Arc<Interim>,
+    /// Holds the body back until the upstream says to continue, if the agent asked for that.
+    pub(super) gate: Option<Gate>,
+}
+
+impl Awaited {
+    /// Watches a request that is about to be sent.
+    pub(super) fn watch(request: &mut Request<Body>) -> Self {
+        let upload = Upload::watch(request);
+        let gate = Gate::install(request);
+        Self {
+            upload,
+            interim: Interim::count(request, gate.as_ref()),
+            gate,
+        }
+    }
+
+    /// Waits for the head so long after the request's last piece: an upload may take its time.
+    ///
+    /// # Errors
+    /// When the time has passed, and who let it pass; when interim responses come without end.
+    pub(super) async fn head<T>(
+        &self,
+        target: &Target,
+        time: Duration,
+        sending: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let mut sending = std::pin::pin!(sending);
+        let begun = Instant::now();
+        let due = || self.upload.as_ref().map_or(begun, |upload| upload.moved().max(begun)) + time;
+        loop {
+            tokio::select! {
+                biased;
+                answered = sending.as_mut() => return Ok(answered),
+                () = self.interim.too_many() => return Err(Error::Interim(target.clone())),
+                () = tokio::time::sleep_until(due().into()) => {}
+            }
+            if due() > Instant::now() {
+                continue;
+            }
+            return Err(match &self.upload {
+                Some(upload) if upload.waits_for_agent() => Error::Stalled(time),
+                _ => Error::ResponseTime(target.clone()),
+            });
+        }
+    }
+}
