@@ -104,7 +104,8 @@ fn outward(bytes: &[u8], cuts: &[u16], secret: &Secret) {
         due += u64::from(swapped != *message);
         assert_eq!((kind, &swapped), (same, arrived), "another message went out");
     }
-    assert!(swapped >= due);
+    // What a piece that fails had swapped before is not told.
+    assert!(fine.is_err() || swapped >= due);
     assert!(
         swapped <= due + 1,
         "of the message under way it is swapped once at most"
@@ -132,8 +133,11 @@ fn inward(bytes: &[u8], cuts: &[u16]) {
     let (sent, got) = (messages(bytes), messages(&out));
     assert!(!holds(&got.cut.1, VALUE.as_bytes()), "the credential came back");
     assert!(got.all.len() <= sent.all.len());
+    // Only a control frame may wait, behind the beginning of a credential in a message that is not whole yet.
+    let mut late = sent.all[got.all.len()..].iter();
+    let open = !sent.cut.1.is_empty();
     assert!(
-        fine.is_err() || got.all.len() == sent.all.len(),
+        fine.is_err() || late.all(|(kind, _)| open && kind.unwrap().is_control()),
         "a message is held back"
     );
     for ((kind, message), (same, arrived)) in sent.all.iter().zip(&got.all) {
