@@ -18,6 +18,7 @@ mod bad_upstream;
 mod check;
 mod clients;
 mod clock;
+mod conformance;
 mod docs;
 mod expect;
 mod faults;
