@@ -13,9 +13,17 @@ struct Asked<'a> {
     method: &'a str,
     uri: &'a str,
     hosts: Vec<&'a [u8]>,
+    fields: Vec<(u8, &'a [u8])>,
     version: u8,
     https: bool,
 }
+
+const NAMES: [&str; 4] = [
+    "transfer-encoding",
+    "max-forwards",
+    "x-http-method-override",
+    "x-method-override",
+];
 
 fuzz_target!(|asked: Asked| {
     if let Some(path) = normal_path(asked.uri) {
@@ -28,6 +36,9 @@ fuzz_target!(|asked: Asked| {
     let mut request = Request::builder().method(asked.method).uri(asked.uri).version(version);
     for host in &asked.hosts {
         request = request.header("host", *host);
+    }
+    for (name, value) in &asked.fields {
+        request = request.header(NAMES[usize::from(*name) % NAMES.len()], *value);
     }
     let Ok(request) = request.body(()) else { return };
     let (parts, ()) = request.into_parts();
@@ -45,6 +56,22 @@ fuzz_target!(|asked: Asked| {
         );
     }
     assert!(asked.hosts.len() <= 1);
+    assert_eq!(ask.path, normal_path(parts.uri.path()));
+    assert!(!["CONNECT", "TRACE", "TRACK"].contains(&&*ask.method.as_str().to_ascii_uppercase()));
+    let codings: Vec<_> = parts.headers.get_all("transfer-encoding").iter().collect();
+    assert!(codings.is_empty() || codings.len() == 1 && codings[0].as_bytes().eq_ignore_ascii_case(b"chunked"));
+    // Each method that a header asks for instead is judged as well.
+    for name in &NAMES[2..] {
+        for value in parts
+            .headers
+            .get_all(*name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+        {
+            let wanted = http::Method::from_bytes(value.trim().to_ascii_uppercase().as_bytes());
+            assert!(wanted.is_err() || ask.overrides.contains(&wanted.unwrap()), "{value:?}");
+        }
+    }
 });
 
 /// Holds that a server which follows the URL standard comes to the same segments.

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (&[u8], Vec<u16>)| {
     let (bytes, cuts) = input;
     for cut in cuts {
-        let Some(some) = bytes.get(..usize::from(cut)) else { continue };
+        let Some(some) = bytes.get(..usize::from(cut)) else {
+            continue;
+        };
         agree(first::spoken(some), first::spoken(bytes));
         agree(first::read(some), first::read(bytes));
         consumed(socks::methods, some, bytes);
@@ -17,7 +19,11 @@ fuzz_target!(|input: (&[u8], Vec<u16>)| {
         consumed(proxy_protocol::read, some, bytes);
     }
     if let Ok(Some((target, _))) = socks::connect(bytes) {
-        assert_eq!(Target::parse(&target.to_string(), None), Ok(target), "what was read is no target");
+        assert_eq!(
+            Target::parse(&target.to_string(), None),
+            Ok(target),
+            "what was read is no target"
+        );
     }
 });
 

@@ -24,7 +24,9 @@ fuzz_target!(|input: (&str, Option<&[u8]>, &[u8], &[u8])| {
     }
     let Ok(mut request) = request.body(()) else { return };
     let asked = request.uri().path().to_owned();
-    let Ok(routed) = GATEWAY.route(&[], &mut request) else { return };
+    let Ok(routed) = GATEWAY.route(&[], &mut request) else {
+        return;
+    };
     let path = request.uri().path();
     let prefix = asked.strip_suffix(path).or(asked.strip_suffix('/')).unwrap_or(&asked);
     match prefix {

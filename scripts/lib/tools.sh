@@ -9,6 +9,14 @@ say() { printf '== %s\n' "$*" >&2; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
+# apt_install PACKAGE…
+apt_install() {
+  say "installing with apt: $*"
+  as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends \
+    install "$@" >/dev/null
+}
+
 # apt packages, by the program that each is for.
 install_apt() {
   local missing=()
@@ -28,6 +36,8 @@ install_apt() {
   command -v proxychains4 >/dev/null || missing+=(proxychains4)
   command -v bwrap >/dev/null || missing+=(bubblewrap)
   command -v setpriv >/dev/null || missing+=(util-linux)
+  command -v h2load >/dev/null || missing+=(nghttp2-client)
+  command -v testssl >/dev/null || missing+=(testssl.sh bsdextrautils dnsutils procps)
   command -v faketime >/dev/null || missing+=(faketime)
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)
@@ -45,10 +55,7 @@ install_apt() {
   command -v dpkg-deb >/dev/null || missing+=(dpkg)
   if ! command -v node >/dev/null || ! command -v npm >/dev/null; then missing+=(nodejs npm); fi
   [ ${#missing[@]} = 0 ] && return
-  say "installing with apt: ${missing[*]}"
-  as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends \
-    install "${missing[@]}" >/dev/null
+  apt_install "${missing[@]}"
   # A package may start its server; the tests start their own.
   local started
   for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker; do

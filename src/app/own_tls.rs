@@ -55,6 +55,6 @@ impl OwnTls {
 fn own_host(local: &Local) -> Result<Host> {
     match local {
         Local::Tcp(address) if !address.ip().is_unspecified() => Ok(Host::from(address.ip())),
-        Local::Tcp(_) | Local::Unix(_) => Ok(Host::parse("localhost")?),
+        Local::Tcp(_) | Local::Unix(_) | Local::Vsock(_) => Ok(Host::parse("localhost")?),
     }
 }

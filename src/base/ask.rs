@@ -130,18 +130,22 @@ fn one_form(parts: &Parts) -> Result<(), Malformed> {
     if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
         return Err(Malformed::Form("only OPTIONS takes `*` for a path"));
     }
-    // hyper reads the chunks and leaves whatever other codings were named; those are for this hop only, so
-    // passing the body on without their names would make it another one (RFC 9112 §6.1).
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let chunked = codings
-        .next()
-        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !chunked || codings.next().is_some() {
+    if !is_only_chunked(&parts.headers) {
         return Err(Malformed::Form(
             "the only transfer coding understood is `chunked`, once",
         ));
     }
     Ok(())
+}
+
+/// Whether a message has no transfer coding but `chunked`, once.
+///
+/// hyper reads the chunks and leaves whatever other codings were named; those are for this hop only, so passing the
+/// body on without their names would make it another one (RFC 9112 §6.1).
+pub fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 fn overrides(headers: &HeaderMap) -> Vec<Method> {

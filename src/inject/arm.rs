@@ -7,7 +7,7 @@ use crate::base::body::Body;
 use crate::base::ids::SecretId;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Inject, Place, Strays};
+use crate::config::model::{Action, Inject, Place, Strays};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
@@ -72,11 +72,27 @@ impl Injector {
         let needles = std::iter::repeat_with(ArcSwapOption::empty)
             .take(config.secrets.len())
             .collect();
-        Self {
+        let injector = Self {
             store,
             stand_ins,
             needles,
             body_time: config.limits.response_time,
+        };
+        injector.prepare(config);
+        injector
+    }
+
+    /// Prepares the search for every value that a rule gives and that is at hand: so the first request need not wait for
+    /// it, and who starts Keyferry learns at once of a value that cannot be searched for.
+    fn prepare(&self, config: &Config) {
+        let given = config.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Intercept { inject, .. } => Some(inject),
+            Action::Deny { .. } | Action::Tunnel => None,
+        });
+        for id in given.flat_map(|inject| inject.iter().flat_map(Inject::secrets)) {
+            if let Some(held) = self.store.known(id) {
+                self.prepared(id, &held);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::base::host::{Host, Target};
 use http::header::{CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Version};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 /// Header fields in one message.
 pub(super) const MOST_HEADERS: usize = 256;
@@ -19,7 +20,7 @@ pub(super) fn is_upgrade(request: &Request<Body>) -> bool {
 
 /// Origin-form and a `Host` header (RFC 9112 §3.2.1).
 pub(super) fn for_http1(request: &mut Request<Body>, key: &Key) -> Result<(), Error> {
-    let path = path_of(request);
+    let path = path_of(request)?;
     *request.uri_mut() = Uri::from(path);
     *request.version_mut() = Version::HTTP_11;
     let host = HeaderValue::from_maybe_shared(authority(&key.target, key.scheme).into_bytes());
@@ -45,7 +46,7 @@ pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Er
         http::uri::Scheme::HTTP
     });
     parts.authority = Some(authority);
-    parts.path_and_query = Some(path_of(request));
+    parts.path_and_query = Some(path_of(request)?);
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Request("the path cannot stand in a URI"))?;
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
@@ -64,12 +65,17 @@ pub(super) fn for_extended_connect(request: &mut Request<Body>) {
     *request.body_mut() = Body::Empty;
 }
 
-fn path_of(request: &Request<Body>) -> PathAndQuery {
-    request
-        .uri()
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"))
+/// Path and query as the agent wrote them, but in ASCII (RFC 3986 §2): to a server that takes raw UTF-8 for Latin-1 there
+/// are other characters in it, blanks among them. Percent-encoded it means what it was judged by (RFC 3987 §3.1).
+fn path_of(request: &Request<Body>) -> Result<PathAndQuery, Error> {
+    let Some(path) = request.uri().path_and_query() else {
+        return Ok(PathAndQuery::from_static("/"));
+    };
+    if path.as_str().is_ascii() {
+        return Ok(path.clone());
+    }
+    let encoded = utf8_percent_encode(path.as_str(), CONTROLS).to_string();
+    PathAndQuery::try_from(encoded).map_err(|_| Error::Request("the path cannot stand in a request"))
 }
 
 /// The target as `Host` has it: its canonical spelling, the port only where it is not the scheme's own.

@@ -10,7 +10,7 @@ use super::recorded::{Entry, Recorded};
 use super::serving::MOST_HEADERS;
 use super::{hygiene, upgrade};
 use crate::audit::{MaskedPath, Outcome};
-use crate::base::ask::Ask;
+use crate::base::ask::{Ask, is_only_chunked};
 use crate::base::body::Body;
 use crate::config::model::RuleLimits;
 use crate::inject::Armed;
@@ -173,6 +173,10 @@ fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry:
     if parts.status.is_informational() {
         // hyper passes over every other 1xx; a 101 nobody asked for is no answer (RFC 9110 §15.2.2).
         let told = "the upstream switched protocols unasked";
+        return Err(Fault::broken(StatusCode::BAD_GATEWAY, "upstream_protocol", told, told));
+    }
+    if !body.is_end_stream() && !is_only_chunked(&parts.headers) {
+        let told = "the upstream's reply has a transfer coding that nobody asked for";
         return Err(Fault::broken(StatusCode::BAD_GATEWAY, "upstream_protocol", told, told));
     }
     hygiene::response(&mut parts.headers);

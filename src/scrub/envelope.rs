@@ -53,11 +53,11 @@ impl Envelopes {
     /// The length in the prefix, once all of it is there.
     fn length(&self) -> Result<usize, Unscrubbable> {
         let [flags, length @ ..] = self.prefix;
-        if self.have < self.prefix.len() {
-            return Ok(0);
-        }
         if flags & 1 != 0 {
             return Err(Unscrubbable::CompressedMessage);
+        }
+        if self.have < self.prefix.len() {
+            return Ok(0);
         }
         Ok(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
@@ -92,5 +92,6 @@ mod tests {
     #[test]
     fn a_compressed_message_is_refused() {
         assert!(Envelopes::default().walk(b"\x01\0\0\0\x03abc").is_err());
+        assert!(Envelopes::default().walk(b"\x01").is_err(), "its first byte says it");
     }
 }

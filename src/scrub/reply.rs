@@ -42,6 +42,8 @@ pub fn reply(
     };
     Ok(match plan {
         Plan::Plain => scrubbed(body, needles, hits, envelopes),
+        // Its messages may be compressed once more.
+        Plan::Watch(_) if envelopes.is_some() && !body.is_end_stream() => return Err(Unscrubbable::CompressedMessage),
         Plan::Watch(coding) if !body.is_end_stream() => Body::wrap(Watched::new(body, coding, needles, hits)),
         Plan::Watch(_) => body,
         Plan::Decode(coding) => {

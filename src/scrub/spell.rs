@@ -40,13 +40,22 @@ fn each_spelling(value: &[u8], mask: &[u8], add: &mut impl FnMut(Vec<u8>, Vec<u8
     for digits in [UPPER, LOWER] {
         for keep in PERCENT_KEEPS {
             both(&|v| percent(v, keep, digits));
+            // A URL inside another one's query, as `?next=` has it.
+            both(&|v| percent(&percent(v, keep, digits), keep, digits));
         }
         both(&|v| form(v, digits));
+        both(&|v| form(&form(v, digits), digits));
         both(&|v| v.iter().flat_map(|b| hex(*b, digits)).collect());
     }
     for style in JSON_STYLES {
         both(&|v| json(v, style));
+        // JSON in a string of JSON, as an error that quotes another has it.
+        for outer in [JSON_STYLES[0], style] {
+            both(&|v| json(&json(v, style), outer));
+        }
     }
+    both(&|v| utf16(v, u16::to_le_bytes));
+    both(&|v| utf16(v, u16::to_be_bytes));
     for html in HTML_STYLES {
         both(&|v| html_text(v, html));
     }
@@ -225,6 +234,14 @@ fn unicode_escape(c: char, digits: &[u8; 16], out: &mut Vec<u8>) {
     for unit in c.encode_utf16(&mut [0; 2]) {
         out.extend(b"\\u");
         out.extend(unit.to_be_bytes().into_iter().flat_map(|b| hex(b, digits)));
+    }
+}
+
+/// UTF-16 in either byte order.
+fn utf16(value: &[u8], order: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.encode_utf16().flat_map(order).collect(),
+        Err(_) => value.to_vec(),
     }
 }
 

@@ -125,9 +125,10 @@ impl Scrub {
     fn end(&mut self, head: &Head) {
         if head.opcode.is_control() {
             let mut frame = std::mem::take(&mut self.control);
+            // Its head is two bytes, of which the length may well be a letter of the credential.
+            let payload = frame.get_mut(2..).unwrap_or_default();
             for needles in &self.needles {
-                // Its head is two bytes that no spelling contains.
-                self.masked_in_control += needles.mask(&mut frame);
+                self.masked_in_control += needles.mask(payload);
             }
             self.ready(frame);
         } else if head.fin {

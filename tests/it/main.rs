@@ -19,6 +19,7 @@ mod ca;
 mod check;
 mod clients;
 mod clock;
+mod conformance;
 mod docs;
 mod expect;
 mod explain;

@@ -258,6 +258,26 @@ fn what_cannot_be_looked_into_is_refused_unless_there_is_no_body() {
 }
 
 #[test]
+fn messages_in_a_body_with_a_coding_that_must_stay_are_refused() {
+    let set = [needles(&[(TOKEN, None)])];
+    for asked in [Asked::default(), offered("gzip")] {
+        let mut head = parts(&[("content-encoding", "gzip"), ("content-type", "application/grpc")]);
+        let inner = [b"\x01", &10_u32.to_be_bytes()[..], b"compressed"].concat();
+        let body = pieces(vec![coded("gzip", &inner).into()], None, false);
+        match reply(&mut head, body, &set, asked, &Arc::default()) {
+            Err(refused) => assert_eq!(refused, Unscrubbable::CompressedMessage),
+            Ok(body) => {
+                let out = drain(body);
+                assert_eq!(
+                    (out.data().len(), out.error),
+                    (0, Some(Unscrubbable::CompressedMessage.to_string()))
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_reason_phrase_with_the_credential_is_dropped() {
     let mut head = parts(&[]);
     let phrase = hyper::ext::ReasonPhrase::try_from(format!("No {TOKEN}").into_bytes()).unwrap();

@@ -51,6 +51,16 @@ fn messages_are_masked_across_fragments_and_control_frames_stay_in_order() {
 }
 
 #[test]
+fn the_length_of_a_control_frame_is_no_letter_of_a_credential() {
+    let set = [needles(&[(TOKEN, None)])];
+    // 0x67 is both this length and the first letter of the credential.
+    let payload = [&TOKEN.as_bytes()[1..], &[b' '; 64][..]].concat();
+    let ping = server(true, Opcode::Ping, &payload);
+    assert_eq!((payload.len(), ping[1]), (103, b'g'));
+    assert_eq!(scrubbed(&[&ping], &set), Ok((vec![ping.clone()], 0)));
+}
+
+#[test]
 fn nothing_is_held_back_at_the_end_of_a_message() {
     let set = [needles(&[(TOKEN, None)])];
     let message = server(true, Opcode::Text, b"ends in ghp_16");

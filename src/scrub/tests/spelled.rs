@@ -87,6 +87,42 @@ fn spellings_by_other_peoples_encoders_are_found() {
 }
 
 #[test]
+fn a_spelling_inside_another_is_found_and_so_is_utf_16() {
+    let percent = |text: &str| percent_encoding::utf8_percent_encode(text, UNRESERVED).to_string();
+    let form = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let json = |text: &str| serde_json::to_string(text).unwrap().trim_matches('"').to_owned();
+    let wide = |text: &str, order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    let plain = AWKWARD.replace('"', "");
+    for text in [
+        format!("/login?next={}", percent(&format!("/cb?key={}", percent(AWKWARD)))).into_bytes(),
+        form(&format!("next={}", form(AWKWARD))).into_bytes(),
+        json(&format!("{{\"sent\":\"{}\"}}", json(&plain))).into_bytes(),
+        json(&json(&plain).replace('/', "\\/")).into_bytes(),
+        wide(AWKWARD, u16::to_le_bytes),
+        wide(AWKWARD, u16::to_be_bytes),
+    ] {
+        let found = needles(&[(AWKWARD, None), (&plain, None)]).found_in(&text);
+        assert!(found, "{}", String::from_utf8_lossy(&text));
+    }
+}
+
+#[test]
+fn a_usual_token_has_few_enough_spellings_for_the_vectorised_search() {
+    // Beyond 64 patterns aho-corasick searches byte by byte.
+    for token in [
+        TOKEN,
+        "sk-ant-api03-AbCdEf0123456789AbCdEf0123456789-AA",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    ] {
+        let heads: std::collections::BTreeSet<_> = spellings(token.as_bytes(), None)
+            .iter()
+            .map(|spelling| spelling.find[..8].to_vec())
+            .collect();
+        assert!(heads.len() <= 64, "{token}: {}", heads.len());
+    }
+}
+
+#[test]
 fn a_basic_credential_is_masked_whatever_the_user_is_called() {
     for user in ["", "x", "me", "bot", "x-access-token"] {
         let told = format!(

@@ -18,6 +18,7 @@ mod paths;
 mod placeholders;
 mod smuggled;
 mod strays;
+mod tricks;
 mod witness;
 
 use crate::rig::proxy::{Proxy, Rig};

@@ -222,6 +222,21 @@ async fn what_is_allowed_goes_out_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn raw_utf8_goes_out_percent_encoded_and_is_judged_as_that() {
+    let (api, proxy) = before(&[OPEN]).await;
+    for (path, sent) in [
+        ("/repos/caf\u{e9}?q=\u{e9}", "/repos/caf%C3%A9?q=%C3%A9"),
+        // To a server that reads Latin-1, the second byte of this letter is a blank.
+        ("/repos/\u{e0}/admin", "/repos/%C3%A0/admin"),
+        ("/repos/\u{20ac}%20", "/repos/%E2%82%AC%20"),
+    ] {
+        assert_eq!(over1(&proxy, path).await.0, 200, "{path}");
+        assert_eq!(api.requests().pop().unwrap().target, sent);
+    }
+    assert_eq!(over1(&proxy, "/caf\u{e9}").await.0, 403);
+}
+
+#[tokio::test]
 async fn no_header_talks_a_rule_about_methods_round() {
     let rule = "host: api.test, allow: [\"GET /repos/**\", \"POST /repos/**\"], inject: [{ bearer: api_key }]";
     let (api, proxy) = before(&[rule]).await;
