@@ -3,7 +3,7 @@
 
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
-use crate::config::model::Bind;
+use crate::config::model::{Bind, Limits};
 use crate::listen::bound::Local;
 use crate::listen::{Accepted, Bound, serve};
 use anyhow::Result;
@@ -139,7 +139,8 @@ impl Bridge {
         let far = self.far;
         let each = move |near: Accepted| pass(near.wire, Arc::clone(&far));
         let slots = Arc::new(Semaphore::new(connections));
-        tasks.spawn(serve(self.bound, slots, tasks.clone(), each));
+        let stall_time = Limits::default().stall_time;
+        tasks.spawn(serve(self.bound, slots, tasks.clone(), stall_time, each));
     }
 }
 

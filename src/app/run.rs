@@ -83,7 +83,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let app = App::build(config, options).await?;
     let address = match app.locals().first() {
         Some((Local::Tcp(address), _)) => address.to_string(),
-        Some((Local::Unix(_), _)) => wall::ADDRESS.to_owned(),
+        Some((Local::Unix(_) | Local::Vsock(_), _)) => wall::ADDRESS.to_owned(),
         None => bail!("the proxy has no address"),
     };
     let own_roots = variable(&command.environment, "SSL_CERT_FILE");
