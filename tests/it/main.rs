@@ -27,6 +27,7 @@ mod faults;
 mod fidelity;
 mod hostile;
 mod image;
+mod identity;
 mod injection;
 mod launch;
 mod layers;

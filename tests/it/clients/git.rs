@@ -177,3 +177,35 @@ async fn a_repository_outside_the_rule_is_refused_before_the_origin_hears_of_it(
     assert!(!ran.status.success() && ran.stderr.contains("403"), "{}", ran.stderr);
     assert_eq!(origin.seen().len(), 0);
 }
+
+#[tokio::test]
+async fn git_answers_a_407_on_the_same_connection_when_it_clones_and_when_it_pushes() {
+    let root = Root::new();
+    let served = tempfile::tempdir().unwrap();
+    let bare = repository(served.path());
+    let origin = Origin::with(&root, "git.test", Speaks::Both, backend(served.path().to_owned())).await;
+    let rule = "host: git.test, inject: [{ basic: { user: x-access-token, password: api_key } }]";
+    let rig = Rig::new(&root).reach(&origin).secret("API_KEY", REAL).rule(rule);
+    let rig = rig
+        .secret("CI_TOKEN", "agent-token-91b2c3")
+        .config("agents: { ci: { token: ci_token } }");
+    let proxy = rig.serve().await;
+    let push = "cd w && echo more >>README && git -c user.name=t -c user.email=t@example.test commit -q -a -m more && \
+        git push -q origin HEAD:refs/heads/topic";
+    for script in ["git clone -q https://git.test/acme/tools.git w", push] {
+        let tap = crate::rig::tap::Tap::before(proxy.address).await;
+        let mut shell = proxy.client("sh");
+        shell.args(["-c", script]).env("GIT_SSL_CAINFO", &proxy.ca);
+        shell.env("HTTPS_PROXY", format!("http://ci:agent-token-91b2c3@{}", tap.address));
+        // Without this git does not wait to be asked.
+        shell.env("GIT_HTTP_PROXY_AUTHMETHOD", "anyauth");
+        let (fine, said) = crate::rig::proxy::ended(shell).await;
+        assert!(fine, "{said}");
+        let lines = tap.lines();
+        assert!(!lines.is_empty());
+        for line in &lines {
+            crate::identity::asked_twice(line, "CONNECT git.test:443 HTTP/1.1\r\n");
+        }
+    }
+    assert!(git(&bare, &["log", "--format=%s", "topic"]).starts_with("more"));
+}

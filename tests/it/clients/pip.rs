@@ -24,13 +24,12 @@ fn wheel() -> Vec<u8> {
     output.stdout
 }
 
-#[tokio::test]
-async fn pip_installs_from_a_private_index() {
-    let root = Root::new();
+/// An index with one package, for whoever has the password.
+async fn index(root: &Root) -> Origin {
     let wheel = wheel();
     let digest = routes::sha256(&wheel);
-    let origin = Origin::with(
-        &root,
+    Origin::with(
+        root,
         "pypi.test",
         Speaks::Both,
         Arc::new(move |request, _| -> Answer {
@@ -50,27 +49,32 @@ async fn pip_installs_from_a_private_index() {
             })
         }),
     )
-    .await;
+    .await
+}
+
+const INSTALL: &[&str] = &[
+    "-m",
+    "pip",
+    "--no-input",
+    "install",
+    "--no-deps",
+    "--target",
+    "installed",
+    "--index-url",
+    "https://pypi.test/simple/",
+    "keyferry-probe",
+];
+
+#[tokio::test]
+async fn pip_installs_from_a_private_index() {
+    let root = Root::new();
+    let origin = index(&root).await;
     let rig = Rig::new(&root)
         .reach(&origin)
         .secret("API_KEY", REAL)
         .rule("host: pypi.test, inject: [{ basic: { user: __token__, password: api_key } }]");
     let python = tools::python();
-    let pip = [
-        python.to_str().unwrap(),
-        "-m",
-        "pip",
-        "--no-input",
-        "install",
-        "--no-deps",
-        "--target",
-        "installed",
-    ];
-    let argv = [
-        &pip[..],
-        &["--index-url", "https://pypi.test/simple/", "keyferry-probe"],
-    ]
-    .concat();
+    let argv = [&[python.to_str().unwrap()], INSTALL].concat();
 
     let ran = rig.run(&argv).await.ok();
 
@@ -80,4 +84,34 @@ async fn pip_installs_from_a_private_index() {
     assert_eq!(seen.len(), 2, "{seen:#?}");
     seen.iter()
         .for_each(|one| credential_once(one, &ran, "authorization", &basic("__token__", REAL)));
+}
+
+#[tokio::test]
+async fn pip_shows_the_token_of_its_proxy_url_and_says_what_is_wrong_without() {
+    let root = Root::new();
+    let origin = index(&root).await;
+    let rule = "host: pypi.test, inject: [{ basic: { user: __token__, password: api_key } }]";
+    let rig = Rig::new(&root).reach(&origin).secret("API_KEY", REAL).rule(rule);
+    let rig = rig
+        .secret("CI_TOKEN", "agent-token-91b2c3")
+        .config("agents: { ci: { token: ci_token } }");
+    let proxy = rig.serve().await;
+    for (user, works) in [("", false), ("ci:wrong@", false), ("ci:agent-token-91b2c3@", true)] {
+        let tap = crate::rig::tap::Tap::before(proxy.address).await;
+        let mut pip = proxy.client(tools::python());
+        pip.args(INSTALL).args(["--retries", "1", "--cert"]).arg(&proxy.ca);
+        pip.args(["--proxy", &format!("http://{user}{}", tap.address)]);
+        let (fine, said) = crate::rig::proxy::ended(pip).await;
+        assert_eq!(fine, works, "{user}: {said}");
+        assert!(
+            works || said.contains("407 Proxy Authentication Required"),
+            "{user}: {said}"
+        );
+        assert_eq!(origin.seen().is_empty(), !works);
+        let offered = tap
+            .lines()
+            .iter()
+            .all(|line| line.contains("Proxy-Authorization: Basic "));
+        assert_eq!(offered, !user.is_empty());
+    }
 }

@@ -286,6 +286,17 @@ impl Rig {
     }
 }
 
+/// Runs a client to its end; what it said on both outputs, and whether it was content.
+pub async fn ended(command: Command) -> (bool, String) {
+    let named = format!("{command:?}");
+    let mut command = tokio::process::Command::from(command);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(120), output).await;
+    let output = output.unwrap_or_else(|_| panic!("{named} did not end")).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
 /// Clears a command's environment down to what every user has.
 pub fn bare(command: &mut Command, home: &Path) {
     command
@@ -360,6 +371,27 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// A client's command as its user would start it beside the proxy: in a bare environment, nothing set.
+    pub fn client(&self, program: impl AsRef<Path>) -> Command {
+        let program = program.as_ref();
+        let program = match program.is_absolute() {
+            true => program.to_owned(),
+            false => tools::need(program.to_str().unwrap()),
+        };
+        let mut command = Command::new(program);
+        bare(&mut command, &self.rig.dir().join("home"));
+        command.current_dir(self.rig.dir());
+        command
+    }
+
+    /// Replaces the config file's text and asks for a reload.
+    pub fn reload(&self, change: impl Fn(String) -> String) {
+        let file = self.rig.dir().join("keyferry.yaml");
+        let text = change(std::fs::read_to_string(&file).unwrap());
+        std::fs::write(file, text).unwrap();
+        self.child.signal("HUP");
+    }
+
     /// The audit records, once there are `count`.
     pub async fn records(&self, count: usize) -> Vec<serde_json::Value> {
         eventually(&format!("{count} audit records"), || {

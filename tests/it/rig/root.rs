@@ -28,6 +28,15 @@ pub struct Pem {
     pub key: String,
 }
 
+impl Pem {
+    fn of((certificate, key): (rcgen::Certificate, KeyPair)) -> Self {
+        Self {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
 impl Root {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
@@ -49,16 +58,17 @@ impl Root {
 
     /// A server's certificate and key for `names`.
     pub fn leaf(&self, names: &[&str], validity: Validity) -> Pem {
-        let (certificate, key) = self.sign(names, validity);
-        Pem {
-            chain: certificate.pem(),
-            key: key.serialize_pem(),
-        }
+        Pem::of(self.sign(names, validity, ExtendedKeyUsagePurpose::ServerAuth))
+    }
+
+    /// A client's certificate and key for `names`.
+    pub fn client(&self, names: &[&str], validity: Validity) -> Pem {
+        Pem::of(self.sign(names, validity, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
     /// A server's TLS settings for `names`, offering `alpn`.
     pub fn server(&self, names: &[&str], validity: Validity, alpn: &[&str]) -> Arc<ServerConfig> {
-        let (certificate, key) = self.sign(names, validity);
+        let (certificate, key) = self.sign(names, validity, ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -72,11 +82,16 @@ impl Root {
         Arc::new(config)
     }
 
-    fn sign(&self, names: &[&str], validity: Validity) -> (rcgen::Certificate, KeyPair) {
+    fn sign(
+        &self,
+        names: &[&str],
+        validity: Validity,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> (rcgen::Certificate, KeyPair) {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "origin");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![usage];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         window(&mut params, validity);

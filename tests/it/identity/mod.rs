@@ -1,0 +1,7 @@
+//! Who an agent is, and what becomes of those who are nobody.
+
+mod asked;
+mod certificates;
+mod tokens;
+
+pub use asked::asked_twice;
