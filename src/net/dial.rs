@@ -7,7 +7,7 @@ use crate::base::host::{Host, Target};
 use crate::config::Config;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -103,8 +103,16 @@ impl Dialer {
 
     /// Whether a listener of ours is there. One on a wildcard address is reached by every address of this machine.
     fn is_own(&self, address: SocketAddr) -> bool {
-        let wildcard = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == address.port();
-        self.own.contains(&address) || self.own.iter().any(wildcard) && is_here(address.ip())
+        // Connecting to the unspecified address leads to loopback.
+        let ip = match address.ip().to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        self.own.iter().any(|own| {
+            let here = own.ip().to_canonical() == ip || own.ip().is_unspecified() && is_here(ip);
+            here && own.port() == address.port()
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who an agent is, and what becomes of those who are nobody.
 
+mod admin;
 mod asked;
 mod certificates;
 mod tokens;
