@@ -1,7 +1,6 @@
 //! The operator's listener, which can tell much, but no secret.
 
 use crate::rig::agent::Raw;
-use crate::rig::eventually;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
@@ -32,24 +31,7 @@ async fn health_and_metrics_are_told_and_no_secret() {
         .rule(rule)
         .config("admin: { bind: 127.0.0.1:0 }");
     let proxy = rig.serve().await;
-    let log = || {
-        proxy
-            .child
-            .log()
-            .lines()
-            .find(|line| line.contains("(admin)"))
-            .map(ToOwned::to_owned)
-    };
-    let line = eventually("the admin address", log).await;
-    let admin = line
-        .split("listening on ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let admin = proxy.admin().await;
     assert_eq!(proxy.agent.get("https://api.test/hello").await.text(), "hello");
     assert_eq!(proxy.agent.connect("denied.test:443").await.0, 403);
     proxy.records(2).await;

@@ -3,6 +3,7 @@
 mod admin;
 mod asked;
 mod certificates;
+mod leaks;
 mod tokens;
 
 pub use asked::asked_twice;

@@ -384,6 +384,17 @@ impl Proxy {
         command
     }
 
+    /// Where the operator's listener is.
+    pub async fn admin(&self) -> SocketAddr {
+        let line = || {
+            let log = self.child.log();
+            log.lines().find(|line| line.contains("(admin)")).map(str::to_owned)
+        };
+        let line = eventually("the admin address", line).await;
+        let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next());
+        address.unwrap().parse().unwrap()
+    }
+
     /// Replaces the config file's text and asks for a reload.
     pub fn reload(&self, change: impl Fn(String) -> String) {
         let file = self.rig.dir().join("keyferry.yaml");

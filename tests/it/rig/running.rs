@@ -46,6 +46,11 @@ impl Running {
         self.ended().await;
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal by its `kill` name: `TERM`, `HUP`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
