@@ -2,8 +2,8 @@
 //! same origin without it. All three share one process, so a figure holds the cost of all of them; what the proxy
 //! adds is the difference to `direct`.
 
-mod client;
-mod origin;
+pub mod client;
+pub mod origin;
 
 use client::{Link, Way};
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -11,12 +11,13 @@ use futures_util::future::join_all;
 use keyferry::app::{App, Options};
 use keyferry::config::Config;
 use keyferry::listen::bound::Local;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Where the origin is, as clients know it.
-const HOST: &str = "api.bench.test";
+pub const HOST: &str = "api.bench.test";
 /// Connections, or streams of one connection, that ask at the same time.
 const AT_ONCE: usize = 32;
 
@@ -24,7 +25,7 @@ const AT_ONCE: usize = 32;
 pub fn proxy(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let app = runtime.block_on(started(dir.path()));
+    let app = runtime.block_on(async { started(dir.path().to_owned(), origin::start(HOST, true).await).await });
     let ways = [("direct", &app.direct), ("proxy", &app.through)];
     requests(c, &runtime, &ways);
     connections(c, &runtime, &ways);
@@ -88,15 +89,14 @@ fn added(runtime: &Runtime, ways: &[(&str, &Way)]) {
     println!("one request: direct {direct:.1?}, through the proxy {through:.1?}: {ratio:.2} times\n");
 }
 
-struct Started {
-    app: App,
-    direct: Way,
-    through: Way,
+pub struct Started {
+    pub app: App,
+    pub direct: Way,
+    pub through: Way,
 }
 
-/// An origin, and a proxy that injects a bearer token on the way to it.
-async fn started(dir: &Path) -> Started {
-    let (address, root) = origin::start(HOST).await;
+/// A proxy that injects a bearer token on the way to an origin at `address`, which shows a certificate under `root`.
+pub async fn started(dir: PathBuf, (address, root): (SocketAddr, String)) -> Started {
     std::fs::write(dir.join("root.pem"), &root).unwrap();
     std::fs::write(dir.join("token"), "ghp_16C7e42F292c6912E7710c838347Ae178B4a").unwrap();
     let text = format!(

@@ -19,11 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Serves `host` until the runtime ends, under a root of its own: where it listens, and the root as PEM.
-pub async fn start(host: &str) -> (SocketAddr, String) {
+pub async fn start(host: &str, http2: bool) -> (SocketAddr, String) {
     let root = Arc::new(Authority::open(&CaSource::Memory).unwrap());
     let pem = root.certificate_pem();
     let leaves = Leaves::new(root, 1).unwrap();
-    let acceptor = TlsAcceptor::from(leaves.server_config(&Host::parse(host).unwrap()).await.unwrap());
+    let mut config = (*leaves.server_config(&Host::parse(host).unwrap()).await.unwrap()).clone();
+    config.alpn_protocols.retain(|name| http2 || name != b"h2");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
