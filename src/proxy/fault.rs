@@ -306,15 +306,7 @@ impl From<net::Error> for Fault {
                 "that leads back to the proxy",
             ),
             E::Parent { fault, target, .. } => parent(fault, target, cause),
-            E::Exhausted(..) => {
-                let told = "the proxy has as many connections open as it may have";
-                let fault = Self::broken(StatusCode::SERVICE_UNAVAILABLE, "proxy_exhausted", told, cause);
-                Self {
-                    retry_after: Some(Duration::from_secs(1)),
-                    ..fault
-                }
-                .hint("try again; the operator can let the proxy open more files")
-            }
+            E::Exhausted(..) => exhausted(cause),
             E::Connect(target, _) => gateway("upstream_unreachable", format!("cannot connect to {target}")),
             E::ConnectTime(target) => late(format!("no connection to {target} in time")),
             E::Tls {
@@ -347,6 +339,17 @@ impl From<net::Error> for Fault {
             E::Request(_) | E::Roots(_) => gateway("request_unsendable", "the request cannot be sent".to_owned()),
         }
     }
+}
+
+/// There are no descriptors left to connect with.
+fn exhausted(cause: String) -> Fault {
+    let told = "the proxy has as many connections open as it may have";
+    let fault = Fault::broken(StatusCode::SERVICE_UNAVAILABLE, "proxy_exhausted", told, cause);
+    Fault {
+        retry_after: Some(Duration::from_secs(1)),
+        ..fault
+    }
+    .hint("try again; the operator can let the proxy open more files")
 }
 
 /// Of the parent proxy the agent learns no more than that there is one.
