@@ -73,12 +73,7 @@ fn main() {
     assert!(over.is_empty(), "more than before: {}", over.join("; "));
 }
 
-fn started(
-    proxy: &Runtime,
-    others: &Runtime,
-    dir: &std::path::Path,
-    origin_http2: bool,
-) -> (Way, keyferry::app::App) {
+fn started(proxy: &Runtime, others: &Runtime, dir: &std::path::Path, origin_http2: bool) -> (Way, keyferry::app::App) {
     let origin = others.block_on(whole::origin::start(whole::HOST, origin_http2));
     let started = proxy.block_on(async { proxy.spawn(whole::started(dir.to_owned(), origin)).await.unwrap() });
     (started.through, started.app)
@@ -119,5 +114,8 @@ fn each(before: &[i64], after: &[i64], many: u64) -> (u64, u64) {
             println!("  {:6.2} of up to {size} bytes", *count as f64 / many as f64);
         }
     }
-    (u64::try_from(count / many).unwrap(), u64::try_from(bytes / many).unwrap())
+    (
+        u64::try_from(count / many).unwrap(),
+        u64::try_from(bytes / many).unwrap(),
+    )
 }

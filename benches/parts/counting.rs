@@ -1,5 +1,8 @@
 //! An allocator that counts what threads of the proxy allocate.
-#![expect(unsafe_code, reason = "an allocator is unsafe to write; this one passes everything on")]
+#![expect(
+    unsafe_code,
+    reason = "an allocator is unsafe to write; this one passes everything on"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

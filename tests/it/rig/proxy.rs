@@ -391,7 +391,10 @@ impl Proxy {
             log.lines().find(|line| line.contains("(admin)")).map(str::to_owned)
         };
         let line = eventually("the admin address", line).await;
-        let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = line
+            .split("listening on ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
         address.unwrap().parse().unwrap()
     }
 
