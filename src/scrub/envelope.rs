@@ -25,7 +25,8 @@ impl Envelopes {
     /// Walks over `piece` and says where in it the last message ends, 0 if none does.
     ///
     /// # Errors
-    /// When a message is compressed: nobody offered that.
+    /// When a message is compressed, which nobody offered, or its flags are none that are known. A byte of a credential is
+    /// no such flag, so no border can be put into one, where it would not be searched for.
     pub(super) fn walk(&mut self, piece: &[u8]) -> Result<usize, Unscrubbable> {
         let (mut at, mut border) = (0, 0);
         while at < piece.len() {
@@ -53,7 +54,7 @@ impl Envelopes {
     /// The length in the prefix, once all of it is there.
     fn length(&self) -> Result<usize, Unscrubbable> {
         let [flags, length @ ..] = self.prefix;
-        if flags & 1 != 0 {
+        if flags & !(END_STREAM | TRAILERS) != 0 {
             return Err(Unscrubbable::CompressedMessage);
         }
         if self.have < self.prefix.len() {
@@ -62,6 +63,11 @@ impl Envelopes {
         Ok(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
 }
+
+/// The last message of a Connect stream.
+const END_STREAM: u8 = 0x02;
+/// The trailers of gRPC-Web.
+const TRAILERS: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
@@ -93,5 +99,15 @@ mod tests {
     fn a_compressed_message_is_refused() {
         assert!(Envelopes::default().walk(b"\x01\0\0\0\x03abc").is_err());
         assert!(Envelopes::default().walk(b"\x01").is_err(), "its first byte says it");
+    }
+
+    #[test]
+    fn no_byte_of_a_credential_begins_a_message() {
+        for byte in b' '..=b'~' {
+            assert!(Envelopes::default().walk(&[byte]).is_err(), "{byte}");
+        }
+        for known in [0, END_STREAM, TRAILERS] {
+            assert!(Envelopes::default().walk(&[known, 0, 0, 0, 0]).is_ok(), "{known}");
+        }
     }
 }

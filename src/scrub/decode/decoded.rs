@@ -74,6 +74,8 @@ impl http_body::Body for Decoded {
                 None => return this.fail(Unscrubbable::Truncated.into()),
             };
             match frame.into_data() {
+                // zstd takes several steps without input for a stream that stands still.
+                Ok(data) if data.is_empty() => {}
                 Ok(data) => (this.input, this.more) = (data, true),
                 Err(_) if !this.decoder.may_end() => return this.fail(Unscrubbable::Truncated.into()),
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

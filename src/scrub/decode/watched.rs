@@ -155,6 +155,7 @@ impl Watched {
 
     fn frame(&mut self, frame: Frame<Bytes>) -> Result<(), Unscrubbable> {
         match frame.into_data() {
+            Ok(data) if data.is_empty() => Ok(()),
             Ok(data) => self.take(data),
             Err(frame) => {
                 if let Ok(mut trailers) = frame.into_trailers() {

@@ -125,6 +125,22 @@ fn a_compressed_body_is_decoded_and_masked_wherever_it_is_cut() {
 }
 
 #[test]
+fn empty_pieces_do_not_end_a_compressed_body() {
+    for (name, stream) in all_streams() {
+        let list = cut(&stream, &[1, 9, 40]).into_iter();
+        let list: Vec<_> = list
+            .flat_map(|piece| std::iter::repeat_n(Bytes::new(), 40).chain([piece]))
+            .collect();
+        let (out, _, hits) = through(name, list.clone(), offered("gzip, deflate, br, zstd"), TOKEN);
+        assert_eq!((out.error.as_deref(), hits), (None, 1), "{name}");
+        assert_eq!(out.data(), text(STAND_IN), "{name}");
+        let (out, _, hits) = through(name, list, Asked::default(), "another-secret-value");
+        assert_eq!((out.error.as_deref(), hits), (None, 0), "{name}");
+        assert_eq!(out.data(), stream, "{name}");
+    }
+}
+
+#[test]
 fn a_watched_body_keeps_its_bytes_and_its_length() {
     for (name, stream) in all_streams() {
         for cuts in [vec![], vec![1], (0..stream.len()).collect()] {
