@@ -100,7 +100,7 @@ async fn a_tunnel_to_a_killed_upstream_is_closed_with_a_record() {
     let trusting = crate::rig::agent::Agent::new(proxy.address, &root.pem());
     let (status, _, raw) = trusting.connect("pinned.test:443").await;
     assert_eq!(status, 200);
-    let tls = trusting.handshake(raw.io, "api.test", &["http/1.1"]).await.unwrap();
+    let tls = trusting.handshake(raw.io, "pinned.test", &["http/1.1"]).await.unwrap();
     let mut raw = crate::rig::agent::Raw::new(tls);
     raw.say("GET /sse?n=100000 HTTP/1.1\r\nHost: pinned.test\r\n\r\n").await;
     raw.head().await;

@@ -24,7 +24,7 @@ impl Killable {
 
     /// The same at an address where another may have been killed.
     pub async fn start_at(at: SocketAddr, root: &Root, name: &str, speaks: Speaks, dir: &Path) -> Self {
-        let pem = root.leaf(&[name], Validity::Now);
+        let pem = root.leaf(&[name, "pinned.test"], Validity::Now);
         for (file, text) in [
             ("chain.pem", &pem.chain),
             ("key.pem", &pem.key),
