@@ -40,7 +40,7 @@ async fn a_record_tells_who_asked_what_came_of_it_and_where_the_time_went() {
         assert_eq!(
             serde_json::Value::from(told),
             json!({
-                "agent": "default", "target": "api.test:443", "mode": "intercept", "scheme": "https",
+                "agent": "default", "way": "proxy", "target": "api.test:443", "mode": "intercept", "scheme": "https",
                 "method": "POST", "path": "/slow?ms=***&token=***", "protocol_in": "h1", "protocol_out": "h2",
                 "rule": "api", "credentials": ["api_key"], "status": 200, "outcome": "ok", "code": "ok",
                 "bytes_in": 4, "bytes_out": 4, "scrubbed": 0,
