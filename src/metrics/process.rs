@@ -9,6 +9,7 @@ pub(super) struct Process {
     resident: IntGauge,
     files: IntGauge,
     threads: IntGauge,
+    tasks: IntGauge,
     cpu: Gauge,
 }
 
@@ -25,6 +26,7 @@ impl Process {
             resident: gauge(registry, "process_resident_memory_bytes", "Resident memory")?,
             files: gauge(registry, "process_open_fds", "Open file descriptors")?,
             threads: gauge(registry, "process_threads", "Threads")?,
+            tasks: gauge(registry, "keyferry_tasks", "Tasks that run on those threads")?,
             cpu: add(
                 registry,
                 Gauge::new("process_cpu_seconds_total", "Processor time spent, user and system")?,
@@ -41,6 +43,10 @@ impl Process {
             if let Some(threads) = field(&status, "Threads:") {
                 self.threads.set(threads);
             }
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let alive = runtime.metrics().num_alive_tasks();
+            self.tasks.set(i64::try_from(alive).unwrap_or(i64::MAX));
         }
         if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
             // One of them is the directory being read.

@@ -275,8 +275,11 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        // hyper does not ask for the end of a body whose length it knows, nor for the body of a HEAD.
-        if !self.ended && http_body::Body::is_end_stream(&self.body) {
+        // hyper does not ask for the end of a body whose length it knows, nor for the body of a HEAD; and over HTTP/2
+        // the end may come behind the last byte, in a frame of its own (RFC 9113 §6.1), which nobody waits for then.
+        let is_over =
+            |body: &Body| http_body::Body::is_end_stream(body) || http_body::Body::size_hint(body).exact() == Some(0);
+        if !self.ended && is_over(&self.body) {
             self.finish();
         }
     }

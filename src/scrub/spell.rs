@@ -59,6 +59,9 @@ fn each_spelling(value: &[u8], mask: &[u8], add: &mut impl FnMut(Vec<u8>, Vec<u8
     for html in HTML_STYLES {
         both(&|v| html_text(v, html));
     }
+    for style in NUMBER_STYLES {
+        both(&|v| html_numbers(v, style));
+    }
     for shift in 0..3 {
         both(&|v| base64_inner(v, shift, &URL_SAFE));
         both(&|v| base64_inner(v, shift, &STANDARD));
@@ -272,6 +275,23 @@ const HTML_STYLES: [&Entities; 3] = [
         (b'/', b"&#x2F;"),
     ],
 ];
+
+/// Writes a character's number.
+type Number = fn(u32) -> String;
+
+/// Writers that turn every character into its number.
+const NUMBER_STYLES: [Number; 3] = [
+    |c| format!("&#{c};"),
+    |c| format!("&#x{c:x};"),
+    |c| format!("&#x{c:X};"),
+];
+
+fn html_numbers(value: &[u8], style: Number) -> Vec<u8> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.chars().flat_map(|c| style(c.into()).into_bytes()).collect(),
+        Err(_) => value.iter().flat_map(|b| style((*b).into()).into_bytes()).collect(),
+    }
+}
 
 fn html_text(value: &[u8], entities: &Entities) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());

@@ -41,6 +41,7 @@ mod reload;
 mod rig;
 mod run;
 mod shutdown;
+mod soak;
 mod streaming;
 mod traces;
 mod tunnels;

@@ -2,12 +2,14 @@
 
 use crate::fidelity::{PAIRS, before, before_script, by};
 use crate::rig::agent::{Http, Reply, get, request};
-use crate::rig::origin::{AnyBody, AnyError, Speaks};
+use crate::rig::origin::{Answer, AnyBody, AnyError, Origin, Speaks};
+use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
 use crate::rig::routes::PIECE;
 use crate::rig::script::Script;
 use crate::rig::soon;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -274,6 +276,37 @@ async fn a_head_comes_in_one_write() {
         assert!(
             head.starts_with("HTTP/1.1 403") && head.contains("\r\n\r\n"),
             "{head:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_with_the_last_byte_has_had_all_of_it() {
+    let root = Root::new();
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        // All that was announced, and the end of the stream a good while later.
+        let service = |_: Request<AnyBody>, _: Origin| -> Answer {
+            let last = futures_util::stream::once(async {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Ok(Frame::data(Bytes::new()))
+            });
+            let first = Ok(Frame::data(Bytes::from_static(b"all of it")));
+            let body = StreamBody::new(futures_util::stream::iter([first]).chain(last)).boxed_unsync();
+            let response = http::Response::new(body);
+            Box::pin(async { crate::rig::routes::with(response, "content-length", "9") })
+        };
+        let origin = Origin::with(&root, "api.test", speaks, std::sync::Arc::new(service)).await;
+        let proxy = Rig::new(&root).reach(&origin).rule("host: api.test").serve().await;
+        let mut raw = proxy.agent.raw("api.test").await;
+        raw.say("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+        raw.head().await;
+        assert_eq!(raw.bytes(9).await, b"all of it");
+        drop(raw);
+        let record = proxy.record().await;
+        assert_eq!(
+            (&record["code"], &record["bytes_out"]),
+            (&"ok".into(), &9.into()),
+            "{record:#}"
         );
     }
 }

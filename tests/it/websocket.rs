@@ -30,6 +30,19 @@ pub async fn open(agent: &Agent, http2: bool, path: &str) -> Result<Socket, (Sta
 
 /// Opens a WebSocket as a browser would.
 pub async fn over(mut http: Http, url: &str) -> Result<Socket, (StatusCode, String)> {
+    let socket = on(&mut http, url).await?;
+    // An HTTP/2 connection ends when its last handle is gone.
+    if let Http::Two(send) = http {
+        tokio::spawn(async move {
+            let _send = send;
+            std::future::pending::<()>().await;
+        });
+    }
+    Ok(socket)
+}
+
+/// The same on a connection that the caller keeps.
+pub async fn on(http: &mut Http, url: &str) -> Result<Socket, (StatusCode, String)> {
     let http2 = matches!(http, Http::Two(_));
     let ask = if http2 {
         Request::connect(url).extension(Protocol::from_static("websocket"))
@@ -60,13 +73,6 @@ pub async fn over(mut http: Http, url: &str) -> Result<Socket, (StatusCode, Stri
         );
     }
     let upgraded = soon("the upgrade", hyper::upgrade::on(response)).await.unwrap();
-    // An HTTP/2 connection ends when its last handle is gone.
-    if let Http::Two(send) = http {
-        tokio::spawn(async move {
-            let _send = send;
-            std::future::pending::<()>().await;
-        });
-    }
     Ok(ClientBuilder::new().take_over(TokioIo::new(upgraded)))
 }
 

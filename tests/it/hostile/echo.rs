@@ -228,7 +228,7 @@ fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
 }
 
 /// A window of 16 bits, one meta-block that is not compressed, and an empty last one (RFC 7932 §9.1, §9.2).
-fn brotli(text: &[u8]) -> Vec<u8> {
+pub fn brotli(text: &[u8]) -> Vec<u8> {
     let length = u32::try_from(text.len() - 1).unwrap();
     let bits = length << 4 | 1 << 20;
     [&bits.to_le_bytes()[..3], text, &[3]].concat()

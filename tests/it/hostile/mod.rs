@@ -21,6 +21,8 @@ mod strays;
 mod tricks;
 mod witness;
 
+pub use echo::brotli;
+
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
 use base64::Engine;

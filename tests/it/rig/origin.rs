@@ -70,6 +70,8 @@ pub struct Origin {
     /// Routes that stream wait for one permit before each piece: the test says when.
     pub gate: Arc<Semaphore>,
     seen: Arc<Mutex<Vec<Arc<Mutex<Received>>>>>,
+    /// Whether it keeps what it received; one that serves for long must not.
+    keeps: bool,
     connections: Arc<AtomicUsize>,
 }
 
@@ -103,6 +105,24 @@ impl Origin {
         let (origin, listener) = Self::bind(names[0]).await;
         let service = Arc::new(super::routes::standard);
         tokio::spawn(origin.clone().accept(listener, Some(tls), service));
+        origin
+    }
+
+    /// An origin with a service of its own and several names, to serve for long: it keeps nothing of what it received.
+    pub async fn lasting(root: &Root, names: &[&str], service: Service) -> Self {
+        let tls = TlsAcceptor::from(root.server(names, Validity::Now, &["h2", "http/1.1"]));
+        Self::last(names[0], Some(tls), service).await
+    }
+
+    /// The same in plain HTTP/1.1.
+    pub async fn lasting_plain(service: Service) -> Self {
+        Self::last("", None, service).await
+    }
+
+    async fn last(name: &str, tls: Option<TlsAcceptor>, service: Service) -> Self {
+        let (mut origin, listener) = Self::bind(name).await;
+        origin.keeps = false;
+        tokio::spawn(origin.clone().accept(listener, tls, service));
         origin
     }
 
@@ -148,6 +168,7 @@ impl Origin {
             address: listener.local_addr().unwrap(),
             gate: Arc::new(Semaphore::new(0)),
             seen: Arc::default(),
+            keeps: true,
             connections: Arc::default(),
         };
         (origin, listener)
@@ -216,7 +237,9 @@ impl Origin {
             headers: request.headers().clone(),
             ..Received::default()
         }));
-        self.seen.lock().unwrap().push(received.clone());
+        if self.keeps {
+            self.seen.lock().unwrap().push(received.clone());
+        }
         let ending = Ending(received.clone());
         let request = request.map(|body| Counted { body, received }.boxed_unsync());
         let response = service(request, self.clone()).await;

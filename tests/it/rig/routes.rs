@@ -185,7 +185,8 @@ async fn echo(request: Request<AnyBody>, origin: &Origin) -> Response<AnyBody> {
     }))
 }
 
-async fn upload(request: Request<AnyBody>) -> Response<AnyBody> {
+/// Takes a body in, and tells its length and digest.
+pub async fn upload(request: Request<AnyBody>) -> Response<AnyBody> {
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     let (mut body, mut bytes) = (request.into_body(), 0_u64);
     while let Some(frame) = body.frame().await {
@@ -200,7 +201,8 @@ async fn upload(request: Request<AnyBody>) -> Response<AnyBody> {
     json(&serde_json::json!({ "bytes": bytes, "sha256": hex(digest.finish().as_ref()) }))
 }
 
-fn download(bytes: usize, length: bool) -> Response<AnyBody> {
+/// So many bytes; with `length`, told beforehand.
+pub fn download(bytes: usize, length: bool) -> Response<AnyBody> {
     let pieces = futures_util::stream::unfold(bytes, |left| async move {
         let now = left.min(PIECE.len());
         (now > 0).then(|| (Ok(Frame::data(Bytes::from_static(&PIECE[..now]))), left - now))
@@ -245,7 +247,7 @@ fn gated(origin: Origin, count: usize, kind: &str, piece: fn(usize) -> String) -
 }
 
 /// A WebSocket that answers each message, over HTTP/1.1 (RFC 6455) or HTTP/2 (RFC 8441).
-fn websocket(mut request: Request<AnyBody>, origin: Origin, answer: fn(Message) -> Message) -> Response<AnyBody> {
+pub fn websocket(mut request: Request<AnyBody>, origin: Origin, answer: fn(Message) -> Message) -> Response<AnyBody> {
     let http2 = request.version() == http::Version::HTTP_2;
     let key = request.headers().get("sec-websocket-key").cloned();
     let upgrade = hyper::upgrade::on(&mut request);
