@@ -10,6 +10,7 @@ pub mod base;
 pub mod ca;
 pub mod cli;
 pub mod config;
+pub mod firewall;
 pub mod front;
 pub mod identity;
 pub mod inject;

@@ -8,6 +8,7 @@ pub mod child;
 pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod firewall;
 pub mod init;
 pub mod reload;
 pub mod run;
@@ -53,6 +54,8 @@ enum Verb {
     Init(init::InitArgs),
     /// Show it working, with a local service that demands a credential
     Demo(demo::DemoArgs),
+    /// Firewall rules that send agents that know of no proxy to Keyferry: print, apply, remove
+    Firewall(firewall::FirewallArgs),
     /// The certificate authority: where it is, export it, have the system trust it
     Ca(ca::CaArgs),
     /// The encrypted store: set, list and remove secrets
@@ -99,6 +102,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Init(args) => init::run(&args, &settings::data_dir()?),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoAgent => demo::agent(),
+        Verb::Firewall(args) => firewall::run(args, config),
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
         Verb::Schema => schema::run(),

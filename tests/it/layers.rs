@@ -13,6 +13,7 @@ pub const ROOMS: &[(&str, &str)] = &[
     ("scrub", "base"),
     ("audit", "base config"),
     ("ca", "base config"),
+    ("firewall", "base config"),
     ("front", "base config"),
     ("identity", "base config"),
     ("launch", "base config ca"),
@@ -30,7 +31,7 @@ pub const ROOMS: &[(&str, &str)] = &[
     ("admin", "base config metrics audit ca policy"),
     ("app", "*"),
     // `audit`: `run` ends with its totals, and the trail is for reading. `base`: everybody's words.
-    ("cli", "base config audit ca launch policy store app"),
+    ("cli", "base config audit ca firewall launch policy store app"),
 ];
 
 /// Calls, and the only places that may make them.
@@ -40,7 +41,7 @@ const DOORS: &[(&str, &str)] = &[
     // The demo stands in for somebody else's program, which dials the proxy by itself.
     ("TcpStream::connect TcpSocket", "net/dial.rs cli/demo.rs"),
     ("rcgen", "ca"),
-    ("std::process tokio::process", "launch store/exec.rs"),
+    ("std::process tokio::process", "launch store/exec.rs firewall/force.rs"),
     ("print! println! dbg!", "cli"),
     ("tokio::spawn task::spawn(", ""),
     (".into_ask( ::into_ask", "net policy"),

@@ -25,6 +25,7 @@ mod expect;
 mod explain;
 mod faults;
 mod fidelity;
+mod firewall;
 mod hostile;
 mod identity;
 mod image;

@@ -18,6 +18,7 @@ pub mod running;
 pub mod script;
 pub mod tap;
 pub mod tools;
+pub mod uplink;
 
 mod selftest;
 

@@ -76,6 +76,11 @@ impl Networks {
         assert!(child.wait().unwrap().success(), "nft refused:\n{rules}");
     }
 
+    /// The gateway's network.
+    pub fn gate(&self) -> &str {
+        &self.gate
+    }
+
     /// `ip` on the gateway's side.
     pub fn ip(&self, words: &str) {
         ip(&format!("-n {} {words}", self.gate));
@@ -123,7 +128,7 @@ impl Drop for Networks {
 }
 
 /// Moves this thread.
-fn move_to(namespace: &str) -> io::Result<()> {
+pub fn move_to(namespace: &str) -> io::Result<()> {
     let file = File::open(format!("/run/netns/{namespace}"))?;
     Ok(move_into_link_name_space(
         file.as_fd(),
@@ -131,7 +136,8 @@ fn move_to(namespace: &str) -> io::Result<()> {
     )?)
 }
 
-fn ip(words: &str) {
+/// `ip`, which must succeed.
+pub fn ip(words: &str) {
     let output = Command::new(tools::need("ip")).args(words.split(' ')).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(

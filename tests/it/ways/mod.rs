@@ -5,7 +5,7 @@ mod balancer;
 mod bridge;
 mod connect;
 mod gateway;
-mod pages;
+pub mod pages;
 mod socks;
 mod table;
 mod transparent;

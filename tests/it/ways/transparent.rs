@@ -407,7 +407,6 @@ async fn clients_that_know_of_no_proxy_come_through() {
 async fn the_page_about_redirection_works_as_it_stands() {
     let networks = Networks::enter();
     networks.hosts(&["api.github.com"]);
-    networks.nft(&pages::block("transparent.md", "nft"));
     let root = Root::new();
     let github = Origin::start(&root, "api.github.com").await;
     let rule = pages::entry("transparent.md", "rules");
@@ -421,12 +420,37 @@ async fn the_page_about_redirection_works_as_it_stands() {
     let inside = networks.shell();
     let swapped = [("curl", inside.as_str())];
     let printed = pages::run("transparent.md", &proxy, &swapped, &[]).await;
-    assert!(printed.iter().all(|text| text.contains("\"/zen\"")), "{printed:?}");
+    assert!(printed.last().unwrap().contains("\"/zen\""), "{printed:?}");
     let record = proxy.record().await;
     assert_eq!(
         (&record["agent"], &record["way"]),
         (&"ci".into(), &"transparent".into())
     );
+}
+
+#[tokio::test]
+async fn the_page_about_tproxy_works_as_it_stands() {
+    let networks = Networks::enter();
+    networks.hosts(&["api.github.com"]);
+    networks.nft(&pages::block("transparent.md", "nft"));
+    let routes = pages::block("transparent.md", "sh");
+    let made = std::process::Command::new("/bin/sh").args(["-ec", &routes]).status();
+    assert!(made.unwrap().success());
+    let root = Root::new();
+    let github = Origin::start(&root, "api.github.com").await;
+    let rig = Rig::new(&root).reach(&github).rule("host: api.github.com");
+    let gateway = Gateway::serve(networks, rig, ", tproxy: true").await;
+    for family in ["-4", "-6"] {
+        let mut curl = gateway.networks.command("curl");
+        bare(&mut curl, gateway.proxy.rig.dir());
+        curl.args(["-sS", family, "https://api.github.com/zen", "--cacert"])
+            .arg(&gateway.proxy.ca);
+        let output = tokio::process::Command::from(curl).output().await.unwrap();
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("\"/zen\""),
+            "{family}: {output:?}"
+        );
+    }
 }
 
 /// The ClientHello of a client that asks for `name`.

@@ -1,0 +1,152 @@
+//! From behind the rules nothing gets out but through Keyferry. An agent tries every way; somebody beyond looks at every
+//! packet that arrives.
+
+use super::{Ground, KEY, Whose};
+use crate::rig::soon;
+use crate::rig::uplink::BEYOND;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What the probe sends, of either family.
+const SENT: [&str; 15] = [
+    "fragments",
+    "icmp",
+    "raw/132",
+    "raw/47",
+    "tcp/22",
+    "tcp/25",
+    "tcp/443",
+    "tcp/53",
+    "tcp/80",
+    "tcp/8443",
+    "tcp/853",
+    "udp/123",
+    "udp/443",
+    "udp/4789",
+    "udp/53",
+];
+
+fn expected() -> BTreeSet<String> {
+    let versions = SENT.iter().flat_map(|one| {
+        let (kind, rest) = one.split_at(one.find('/').unwrap_or(one.len()));
+        ["4", "6"].map(|version| format!("{kind}{version}{rest}"))
+    });
+    versions.collect()
+}
+
+impl Ground {
+    /// Tries every way out; what arrived beyond, and what the agent was told of each.
+    async fn tried(&self) -> (BTreeSet<String>, serde_json::Value) {
+        self.uplink.seen().await;
+        let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/firewall/probe.py");
+        let script = std::fs::read_to_string(probe).unwrap();
+        let output = soon(
+            "the probe",
+            self.agent("python3", &["-c", &script, BEYOND[0], BEYOND[1]]),
+        )
+        .await;
+        let told = serde_json::from_slice(&output.stdout);
+        let told = told.unwrap_or_else(|_| panic!("the probe failed: {output:?}"));
+        (self.uplink.seen().await, told)
+    }
+
+    /// What curl, which knows of no proxy, is told for `https://HOST/`, over either family.
+    async fn curl(&self, host: &str, family: usize) -> String {
+        let address = if family == 0 {
+            BEYOND[0].to_owned()
+        } else {
+            format!("[{}]", BEYOND[1])
+        };
+        let resolve = format!("{host}:443:{address}");
+        // The agent may not read the folder that Keyferry's files are in.
+        let ca = std::env::temp_dir().join(format!("{}.pem", self.networks.gate()));
+        std::fs::copy(&self.proxy.ca, &ca).unwrap();
+        let url = format!("https://{host}/hello");
+        let ca_path = ca.to_str().unwrap().to_owned();
+        let arguments = [
+            "-sS",
+            "--max-time",
+            "20",
+            "--cacert",
+            &ca_path,
+            "--resolve",
+            &resolve,
+            "-w",
+            "%{http_code}",
+            &url,
+        ];
+        let output = self.agent("curl", &arguments).await;
+        std::fs::remove_file(ca).unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+}
+
+async fn nothing_gets_out(whose: Whose, backend: &str) {
+    let ground = Ground::start(whose).await;
+    let (open, told) = ground.tried().await;
+    let missing: Vec<_> = expected().difference(&open).cloned().collect();
+    assert!(
+        missing.is_empty(),
+        "the probe cannot see {missing:?} even without rules: {told:#}"
+    );
+
+    ground.done("apply", &["--backend", backend]);
+    let (out, told) = ground.tried().await;
+    assert_eq!(out, BTreeSet::new(), "{whose:?}: {told:#}");
+
+    // What Keyferry is asked for it gets, by its own way out.
+    for family in 0..2 {
+        assert_eq!(ground.curl("api.test", family).await, "hello200", "{whose:?}");
+    }
+    assert!(ground.api.seen().iter().all(|one| one.all("x-api-key") == [KEY]));
+    let refused = ground.curl("other.test", 0).await;
+    assert!(refused.ends_with("403"), "{refused}");
+    assert_eq!(ground.uplink.seen().await, BTreeSet::new());
+    let beyond = ground.curl("beyond.test", 0).await;
+    assert!(beyond.ends_with("502"), "nobody answers there: {beyond}");
+    assert_eq!(ground.uplink.seen().await, BTreeSet::from(["tcp4/443".to_owned()]));
+
+    ground.done("remove", &["--backend", backend]);
+    let (again, _) = ground.tried().await;
+    assert!(again.is_superset(&expected()), "not all rules are gone: {again:?}");
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_redirected_network() {
+    nothing_gets_out(Whose::Interface, "nft").await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_redirected_user_gets_out() {
+    nothing_gets_out(Whose::User, "nft").await;
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_redirected_control_group() {
+    nothing_gets_out(Whose::Group, "nft").await;
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_network_but_keyferrys_own() {
+    nothing_gets_out(Whose::Everybody, "nft").await;
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_redirected_network_with_iptables() {
+    nothing_gets_out(Whose::Interface, "iptables").await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_redirected_user_gets_out_with_iptables() {
+    nothing_gets_out(Whose::User, "iptables").await;
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_redirected_control_group_with_iptables() {
+    nothing_gets_out(Whose::Group, "iptables").await;
+}
+
+#[tokio::test]
+async fn nothing_gets_out_of_a_network_but_keyferrys_own_with_iptables() {
+    nothing_gets_out(Whose::Everybody, "iptables").await;
+}
