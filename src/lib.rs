@@ -21,4 +21,5 @@ pub mod net;
 pub mod policy;
 pub mod proxy;
 pub mod scrub;
+pub mod sign;
 pub mod store;

@@ -128,6 +128,29 @@ cargo_tool() {
   cargo install --quiet --locked --root "$TOOLS" "cargo-$1"
 }
 
+# An S3 server that checks every signature, chunks and trailers too.
+install_s3s() {
+  [ -x "$TOOLS/bin/s3s-fs" ] && return
+  say "cargo install s3s-fs (a few minutes, once)"
+  cargo install --quiet --locked --debug --root "$TOOLS" s3s-fs@0.14.1 --features binary
+}
+
+# The vectors that AWS published for Signature Version 4, from the source of its own library.
+fetch_vectors() {
+  local dir="$TOOLS/aws4_testsuite" version
+  [ -d "$dir" ] && return
+  say "AWS's test suite for signatures into target/test-tools"
+  version=$("$TOOLS/venv/bin/python" -c 'import botocore; print(botocore.__version__)')
+  (
+    cd "$(mktemp -d)"
+    "$TOOLS/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+      "botocore==$version"
+    mkdir "$dir.new"
+    tar -xzf botocore-*.tar.gz -C "$dir.new" --strip-components=5 --wildcards '*/tests/unit/auth/aws4_testsuite/*'
+    mv "$dir.new" "$dir"
+  )
+}
+
 # Rust's standard library for a static binary.
 add_static_target() {
   local target
@@ -144,6 +167,8 @@ install_tools() {
   add_static_target
   once_for "$PIP_PACKAGES" pip_into_venv
   once_for "$NPM_PACKAGES/package.json" npm_into_tools
+  fetch_vectors
+  install_s3s
   install_microvm
   cargo_tool nextest
   cargo_tool deny

@@ -1,6 +1,7 @@
 //! Words every room shares. Imports no other room, reads and writes nothing, and knows no policy.
 
 pub mod ask;
+pub mod aws_host;
 pub mod body;
 pub mod frame;
 pub mod glob;

@@ -168,6 +168,7 @@ fn describe(config: &Config, inject: &Inject) -> String {
         Inject::Query { name: query, value } => {
             format!("`{}` in query parameter `{query}`", names(value.secrets().collect()))
         }
+        Inject::SigV4(keys) => format!("a signature of `{}` as AWS has it", name(keys.access_key_id)),
         Inject::Placeholder { secret, places } => {
             let places: Vec<String> = places.iter().map(place).collect();
             format!(

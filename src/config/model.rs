@@ -283,6 +283,8 @@ pub enum Inject {
         /// Its value, unencoded.
         value: Template,
     },
+    /// A signature as AWS has it, in the place of the agent's own.
+    SigV4(Box<SigV4>),
     /// The agent's stand-in, swapped for the value.
     Placeholder {
         /// Which secret's.
@@ -298,8 +300,29 @@ impl Inject {
         match self {
             Self::Bearer(id) | Self::Basic { password: id, .. } | Self::Placeholder { secret: id, .. } => vec![*id],
             Self::Header { value, .. } | Self::Query { value, .. } => value.secrets().collect(),
+            Self::SigV4(keys) => [keys.access_key_id, keys.secret_access_key]
+                .into_iter()
+                .chain(keys.session_token)
+                .collect(),
         }
     }
+}
+
+/// Whose signature, and for what (AWS Signature Version 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigV4 {
+    /// The id of the access key.
+    pub access_key_id: SecretId,
+    /// The key that signs.
+    pub secret_access_key: SecretId,
+    /// The token of temporary credentials.
+    pub session_token: Option<SecretId>,
+    /// The region; `None`: what the host's name says.
+    pub region: Option<String>,
+    /// The service's signing name; `None`: what the host's name says.
+    pub service: Option<String>,
+    /// Whether a body whose hash the client does not state goes out unsigned.
+    pub unsigned: bool,
 }
 
 /// Where a placeholder may stand.

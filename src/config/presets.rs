@@ -1,7 +1,7 @@
 //! Ready rules for well-known services, one file each in `config/presets`.
 
 use super::check;
-use super::leaf::{Many, Text};
+use super::leaf::{Many, Named, Text};
 use super::mistakes::Mistakes;
 use super::model::{Config, SecretSpec, Source};
 use super::raw::RawRule;
@@ -18,7 +18,11 @@ section! {
         "description" description: Text,
         /// The variables that carry its credential; the usual one first.
         "env" env: Many<Text>,
-        /// Its rules. The name of one is a suffix; whatever secret they name is the preset's own.
+        /// Further credentials that its rules name, each with the variable that carries it.
+        "more" more: Option<Named<Text>>,
+        /// The same of those that its rules can do without.
+        "maybe" maybe: Option<Named<Text>>,
+        /// Its rules. The name of one is a suffix; whatever other secret they name is the preset's own.
         "rules" rules: Vec<RawRule>,
     }
 }
@@ -32,7 +36,32 @@ pub struct Preset {
     pub description: String,
     /// The variables that carry its credential; the usual one first.
     pub env: Vec<String>,
+    /// Further credentials that its rules name.
+    pub more: Vec<More>,
     rules: Vec<RawRule>,
+}
+
+/// A credential of a preset beside its own.
+#[derive(Debug)]
+pub struct More {
+    /// The secret's name.
+    pub name: String,
+    /// The variable that carries it.
+    pub variable: String,
+    /// Whether the preset's rules can do without.
+    pub optional: bool,
+}
+
+impl More {
+    /// It, from its variable.
+    pub(super) fn spec(&self) -> SecretSpec {
+        SecretSpec {
+            name: self.name.as_str().into(),
+            source: Source::Env(self.variable.clone()),
+            placeholder: None,
+            agent_env: vec![self.variable.clone()],
+        }
+    }
 }
 
 /// A preset whose credential the caller's environment holds.
@@ -43,6 +72,8 @@ pub struct Chosen {
     /// The variables that are set; the value is taken from the first, and the agent gets the
     /// placeholder in all.
     pub variables: Vec<String>,
+    /// Its further credentials that are set.
+    pub more: Vec<&'static More>,
 }
 
 impl Preset {
@@ -84,13 +115,21 @@ pub fn find(name: &str) -> Option<&'static Preset> {
     all().iter().find(|p| p.name == name)
 }
 
-/// The presets of whose variables at least one is set.
+/// The presets of whose variables at least one is set, and each of those of its further credentials.
 pub fn for_environment(is_set: impl Fn(&str) -> bool) -> Vec<Chosen> {
     let chosen = all().iter().map(|preset| Chosen {
         preset,
         variables: preset.env.iter().filter(|v| is_set(v)).cloned().collect(),
+        more: preset.more.iter().filter(|more| is_set(&more.variable)).collect(),
     });
-    chosen.filter(|c| !c.variables.is_empty()).collect()
+    let whole = |c: &Chosen| {
+        c.preset
+            .more
+            .iter()
+            .filter(|more| !is_set(&more.variable))
+            .all(|more| more.optional)
+    };
+    chosen.filter(|c| !c.variables.is_empty() && whole(c)).collect()
 }
 
 impl Config {
@@ -116,10 +155,22 @@ fn read(name: &'static str, text: &str) -> Result<Preset, Mistakes> {
             name,
             description: raw.description.value,
             env: raw.env.0.into_iter().map(|v| v.value).collect(),
+            more: more(raw.more, false).chain(more(raw.maybe, true)).collect(),
             rules: raw.rules,
         }),
         _ => Err(Mistakes::errors(found.errors, origin, text)),
     }
+}
+
+fn more(named: Option<Named<Text>>, optional: bool) -> impl Iterator<Item = More> {
+    let named = named.into_iter().flat_map(|named| named.0);
+    named.filter_map(move |(name, variable)| {
+        Some(More {
+            name: name.value,
+            variable: variable?.value,
+            optional,
+        })
+    })
 }
 
 macro_rules! files {
@@ -130,7 +181,7 @@ macro_rules! files {
 
 /// In alphabetical order, but for presets that share a host: there the first wins.
 const FILES: &[(&str, &str)] = files! {
-    "airtable" "anthropic" "anthropic-oauth" "anthropic-token" "asana" "brave-search" "cerebras" "cloudflare"
+    "airtable" "anthropic" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "cerebras" "cloudflare"
     "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
     "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "openai" "openrouter" "perplexity"
     "replicate" "resend" "sendgrid" "sentry" "slack" "stripe" "supabase" "tavily" "telegram" "together"
@@ -160,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_expands_to_rules_that_inject_its_one_secret() {
+    fn every_preset_expands_to_rules_that_inject_its_secrets() {
         for preset in all() {
             let text = format!(
                 "ca: {{ memory: true }}\naudit: none\nrules: [{{ preset: {} }}]",
@@ -170,7 +221,8 @@ mod tests {
                 .map_err(|m| m.render(false))
                 .unwrap();
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-            assert_eq!(loaded.config.secrets.len(), 1);
+            let more = preset.more.iter().filter(|more| !more.optional).count();
+            assert_eq!(loaded.config.secrets.len(), 1 + more);
             assert_eq!(&*loaded.config.secrets[0].name, preset.name);
             let injects = |rule: &crate::config::model::Rule| matches!(&rule.action, Action::Intercept { inject, plaintext: false, .. } if !inject.is_empty());
             assert!(
@@ -187,6 +239,28 @@ mod tests {
         let names: Vec<_> = chosen.iter().map(|c| (c.preset.name, c.variables.join(","))).collect();
         let github = ("github", "GITHUB_TOKEN,GH_TOKEN".to_owned());
         assert_eq!(names, [github, ("openai", "OPENAI_API_KEY".to_owned())]);
+    }
+
+    #[test]
+    fn a_preset_of_several_credentials_wants_all_but_those_it_can_do_without() {
+        let given = |set: &[&str]| {
+            let chosen = for_environment(|v| set.contains(&v));
+            let config = Config::from_presets(&chosen, &[]).unwrap();
+            let names: Vec<_> = config.secrets.iter().map(|s| s.name.to_string()).collect();
+            let tokens = config.rules.iter().filter_map(|rule| match &rule.action {
+                Action::Intercept { inject, .. } => inject.first().map(|one| one.secrets().len()),
+                _ => None,
+            });
+            (names.join(" "), tokens.max())
+        };
+        assert_eq!(given(&["AWS_SECRET_ACCESS_KEY"]), (String::new(), None));
+        let two = ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"];
+        assert_eq!(given(&two), ("aws aws-access-key-id".to_owned(), Some(2)));
+        let three = [two[0], two[1], "AWS_SESSION_TOKEN"];
+        assert_eq!(
+            given(&three),
+            ("aws aws-access-key-id aws-session-token".to_owned(), Some(3))
+        );
     }
 
     #[test]

@@ -206,9 +206,9 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query` and `placeholder`.
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4` and `placeholder`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["placeholder"]}],
+        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["placeholder"]}],
         "dependentRequired" = {"header": ["value"], "query": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
         /// A secret's name: `Authorization: Bearer …`.
@@ -221,6 +221,8 @@ section! {
         "query" query: Option<Text>,
         /// With `header` or `query`: a text in which `${name}` stands for a secret and `$$` for a dollar sign.
         "value" value: Option<Text>,
+        /// The request is signed for AWS, or what speaks as it does, in the place of the agent's own signature.
+        "sigv4" sigv4: Option<RawSigV4>,
         /// A secret's name: what the agent holds instead of it is swapped for it, in the places of `in`.
         "placeholder" placeholder: Option<Text>,
         /// With `placeholder`: `header:NAME`, `query:NAME`, `path`, `body:/POINTER` or `websocket`.
@@ -235,6 +237,25 @@ section! {
         "user" user: Text,
         /// The secret's name.
         "password" password: Text,
+    }
+}
+
+section! {
+    /// The keys of a signature as AWS has it (Signature Version 4), by secrets' names, and what it is for.
+    RawSigV4, "`sigv4`", {
+        /// The secret that is the access key's id.
+        "access_key_id" access_key_id: Text,
+        /// The secret that is the secret access key.
+        "secret_access_key" secret_access_key: Text,
+        /// The secret that is the session token of temporary credentials.
+        "session_token" session_token: Option<Text>,
+        /// The region, such as `eu-west-1`. Absent: what the host's name says.
+        "region" region: Option<Text>,
+        /// The service's signing name, such as `s3`. Absent: what the host's name says.
+        "service" service: Option<Text>,
+        /// `unsigned`: a body whose hash the client does not state goes out without one, over TLS. Absent: `signed`, but for
+        /// S3, whose clients choose.
+        "payload" payload: Option<Text>,
     }
 }
 

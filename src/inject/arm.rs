@@ -1,13 +1,14 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, Misplaced, StandIns, body, strays, trailers};
+use super::{Error, Misplaced, StandIns, body, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::ids::SecretId;
+use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Place, Strays};
+use crate::config::model::{Action, Inject, Place, SigV4, Strays};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
@@ -29,6 +30,8 @@ pub struct Injector {
     needles: Box<[ArcSwapOption<Prepared>]>,
     /// How long a body that is searched may take to come.
     body_time: Duration,
+    /// The room for bodies that are collected to be signed.
+    signed_bodies: sigv4::Budget,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub struct Armed {
     /// What looks for stand-ins in the other messages of a WebSocket.
     pub messages: Option<strays::Messages>,
     /// A body that was collected, as it will be sent.
-    body: Option<Bytes>,
+    pub(super) body: Option<Bytes>,
 }
 
 /// A stand-in to swap in text messages.
@@ -77,6 +80,7 @@ impl Injector {
             stand_ins,
             needles,
             body_time: config.limits.response_time,
+            signed_bodies: sigv4::Budget::new(config.limits.response_time),
         };
         injector.prepare(config);
         injector
@@ -107,10 +111,12 @@ impl Injector {
             return Err(Error::Plaintext(Arc::clone(&permitted.rule().name)));
         }
         let mut armed = Armed::default();
-        for one in inject.iter() {
+        // A signature is made of what all others have left.
+        let (first, last): (Vec<_>, Vec<_>) = inject.iter().partition(|one| !matches!(one, Inject::SigV4(_)));
+        for one in first.into_iter().chain(last) {
             self.place(permitted, one, &mut armed).await?;
         }
-        let names = inject.iter().filter_map(injected).cloned().collect();
+        let names = inject.iter().flat_map(injected).cloned().collect();
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
         // What is left of stand-ins now is where none is swapped.
@@ -157,6 +163,7 @@ impl Injector {
                 let new = place::query(permitted.path_and_query(), name, &bytes).ok_or(Error::Unfit(secret))?;
                 permitted.set_path_and_query(new);
             }
+            Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
             Inject::Placeholder { secret, places } => {
                 let Some(stand_in) = self.stand_ins.of(*secret).cloned() else {
                     return Ok(());
@@ -165,6 +172,25 @@ impl Injector {
                     self.swap(permitted, *secret, &stand_in, place, armed).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Signs the request as AWS has it.
+    async fn sign(&self, permitted: &mut Permitted, spec: &SigV4, armed: &mut Armed) -> Result<(), Error> {
+        let named =
+            async |id, armed: &mut Armed| Ok::<_, Error>((self.held(id, armed).await?, self.stand_ins.name(id)));
+        let keys = sigv4::Keys {
+            id: named(spec.access_key_id, armed).await?,
+            secret: self.held(spec.secret_access_key, armed).await?,
+            token: match spec.session_token {
+                Some(id) => Some(named(id, armed).await?),
+                None => None,
+            },
+        };
+        let signature = sigv4::sign(permitted, spec, &keys, armed, &self.signed_bodies).await?;
+        if let Ok(signature) = Secret::new(signature.into_bytes()) {
+            armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         }
         Ok(())
     }
@@ -264,10 +290,9 @@ impl Injector {
             return Ok(());
         };
         let held = self.fetch(id).await?;
-        let collected = Limited::new(permitted.take_body(), LARGEST_SEARCHED_BODY).collect();
+        let collected = collect(permitted.take_body(), LARGEST_SEARCHED_BODY);
         let collected = tokio::time::timeout(self.body_time, collected).await;
-        let collected = collected.map_err(|_| Error::Slow(self.body_time))?;
-        let bytes = collected.map_err(collect_error)?.to_bytes();
+        let bytes = collected.map_err(|_| Error::Slow(self.body_time))??;
         let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
         if swapped.is_some() {
             self.held(id, armed).await?;
@@ -367,12 +392,13 @@ impl Prepared {
     }
 }
 
-/// The header that an injection is alone to fill.
-fn injected(one: &Inject) -> Option<&HeaderName> {
+/// The headers that an injection is alone to fill.
+fn injected(one: &Inject) -> &[HeaderName] {
     match one {
-        Inject::Bearer(_) | Inject::Basic { .. } => Some(&AUTHORIZATION),
-        Inject::Header { name, .. } => Some(name),
-        Inject::Query { .. } | Inject::Placeholder { .. } => None,
+        Inject::Bearer(_) | Inject::Basic { .. } => std::slice::from_ref(&AUTHORIZATION),
+        Inject::Header { name, .. } => std::slice::from_ref(name),
+        Inject::SigV4(_) => &sigv4::FILLED,
+        Inject::Query { .. } | Inject::Placeholder { .. } => &[],
     }
 }
 
@@ -391,14 +417,14 @@ fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
     Ok(Some(kind))
 }
 
-fn collect_error(error: crate::base::body::BoxError) -> Error {
-    if error.is::<http_body_util::LengthLimitError>() {
-        return body::Error::TooLarge {
-            limit: LARGEST_SEARCHED_BODY,
-        }
-        .into();
-    }
-    Error::Collect(error)
+/// The whole of a body that has so many bytes at most.
+pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, limit).collect().await;
+    let collected = collected.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+        true => body::Error::TooLarge { limit }.into(),
+        false => Error::Collect(error),
+    });
+    Ok(collected?.to_bytes())
 }
 
 fn describe(place: &Place) -> String {

@@ -26,7 +26,9 @@ pub enum BodyKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// More than is collected.
-    #[error("the request body is longer than {limit} bytes, the most in which a placeholder is swapped")]
+    #[error(
+        "the request body is longer than {limit} bytes, the most that is collected to swap a placeholder in it, or to sign it"
+    )]
     TooLarge {
         /// The cap in bytes.
         limit: usize,

@@ -5,6 +5,7 @@ pub mod arm;
 pub mod body;
 pub mod login;
 pub mod place;
+pub mod sigv4;
 pub mod standin;
 pub mod strays;
 mod trailers;
@@ -40,7 +41,10 @@ pub enum Error {
     /// The body cannot be searched for the stand-in.
     #[error("{0}")]
     Body(#[from] body::Error),
-    /// The agent's body did not come whole in time, and is to be searched before it goes out.
+    /// The request cannot be signed.
+    #[error("the request cannot be signed: {0}")]
+    Unsignable(&'static str),
+    /// The agent's body did not come whole in time, and is to be searched or signed before it goes out.
     #[error("the request body was not whole after {0:?}")]
     Slow(std::time::Duration),
     /// The agent's body broke off while it was collected.

@@ -16,9 +16,11 @@ pub mod tls;
 
 pub use send::{Answer, Lease, Times, Upstream};
 
+use crate::base::ask::Scheme;
 use crate::base::host::Target;
 use crate::base::wire::Wire;
 use crate::config::parent::Parent;
+use http::uri::PathAndQuery;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,16 @@ use tokio_util::either::Either;
 
 /// A connection that leads to a target: a socket of our own, or what a parent proxy passes on.
 pub type Line = Either<TcpStream, Wire>;
+
+/// The target as the request will name it, in `Host` or `:authority`: who signs a request must know.
+pub fn authority(target: &Target, scheme: Scheme) -> String {
+    shape::authority(target, scheme)
+}
+
+/// Path and query as they will go out; `None` for what cannot.
+pub fn path_sent(path: &PathAndQuery) -> Option<PathAndQuery> {
+    shape::in_ascii(path)
+}
 
 /// Why an upstream could not be asked. The text is for the log; the agent is told a code.
 #[derive(Debug, thiserror::Error)]

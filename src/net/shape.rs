@@ -71,15 +71,20 @@ fn path_of(request: &Request<Body>) -> Result<PathAndQuery, Error> {
     let Some(path) = request.uri().path_and_query() else {
         return Ok(PathAndQuery::from_static("/"));
     };
+    in_ascii(path).ok_or(Error::Request("the path cannot stand in a request"))
+}
+
+/// Path and query as they go out.
+pub(super) fn in_ascii(path: &PathAndQuery) -> Option<PathAndQuery> {
     if path.as_str().is_ascii() {
-        return Ok(path.clone());
+        return Some(path.clone());
     }
     let encoded = utf8_percent_encode(path.as_str(), CONTROLS).to_string();
-    PathAndQuery::try_from(encoded).map_err(|_| Error::Request("the path cannot stand in a request"))
+    PathAndQuery::try_from(encoded).ok()
 }
 
 /// The target as `Host` has it: its canonical spelling, the port only where it is not the scheme's own.
-fn authority(target: &Target, scheme: Scheme) -> String {
+pub(super) fn authority(target: &Target, scheme: Scheme) -> String {
     match (&target.host, target.port == scheme.default_port()) {
         (Host::Name(name), true) => name.to_string(),
         (host, true) => host.to_string(),

@@ -100,6 +100,11 @@ impl Permitted {
         *self.request.uri_mut() = Uri::from(new);
     }
 
+    /// Its body.
+    pub fn body(&self) -> &Body {
+        self.request.body()
+    }
+
     /// Replaces the body by what `change` makes of it.
     pub fn map_body(&mut self, change: impl FnOnce(Body) -> Body) {
         let body = std::mem::replace(self.request.body_mut(), Body::Empty);

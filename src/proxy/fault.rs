@@ -265,6 +265,7 @@ impl From<inject::Error> for Fault {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
             }
             E::Body(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "body_unsearchable", message),
+            E::Unsignable(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "request_unsignable", message),
             E::Slow(_) => Self::stopped_coming(message),
             E::Collect(cause) => Self::broken(
                 StatusCode::BAD_REQUEST,
@@ -329,6 +330,9 @@ impl From<net::Error> for Fault {
             E::RequestBody(_) if let Some(too_large) = find::<TooLarge>(&error) => {
                 Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", too_large.to_string())
             }
+            E::RequestBody(_) if let Some(wrong) = wrongly_signed(&error) => {
+                Self::refused(StatusCode::BAD_REQUEST, "request_unsignable", wrong)
+            }
             E::RequestBody(_) if let Some(misplaced) = find::<inject::Misplaced>(&error) => misplaced.clone().into(),
             E::RequestBody(_) => Self::broken(
                 StatusCode::BAD_REQUEST,
@@ -384,6 +388,12 @@ impl From<scrub::Unscrubbable> for Fault {
         let told = "the reply cannot be searched for the credential, so it is withheld";
         Self::broken(StatusCode::BAD_GATEWAY, error.code(), told, error)
     }
+}
+
+/// How a body is not what was signed of it.
+fn wrongly_signed(error: &net::Error) -> Option<String> {
+    let hash = find::<inject::sigv4::Mismatch>(error).map(ToString::to_string);
+    hash.or_else(|| find::<inject::sigv4::Misframed>(error).map(ToString::to_string))
 }
 
 /// The first error of a kind among an error and what caused it.

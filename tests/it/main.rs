@@ -42,6 +42,7 @@ mod reload;
 mod rig;
 mod run;
 mod shutdown;
+mod signing;
 mod soak;
 mod streaming;
 mod traces;

@@ -2,6 +2,7 @@
 
 use super::scope::Scope;
 use crate::base::ids::SecretId;
+use crate::config::model::SecretSpec;
 use crate::config::place::Place;
 use crate::config::presets::{self, Preset};
 use crate::config::raw::{RawConfig, RawRule};
@@ -21,7 +22,7 @@ pub(super) struct Expanded<'r> {
     pub(super) secret: Option<SecretId>,
 }
 
-/// Puts each preset's rules in its place, and makes its secret known.
+/// Puts each preset's rules in its place, and makes its secrets known.
 pub(super) fn all<'r>(
     written: &'r [RawRule],
     raw: &RawConfig,
@@ -62,6 +63,9 @@ pub(super) fn all<'r>(
             },
             None => preset_secret(preset, raw, scope),
         };
+        for more in preset.more.iter().filter(|more| !more.optional) {
+            implied(more.spec(), raw, scope);
+        }
         all.extend(
             preset
                 .rules()
@@ -123,11 +127,17 @@ fn joined(name: &str, suffix: &str) -> String {
 
 /// The user's secret of the preset's name, or one from the preset's usual variable.
 fn preset_secret(preset: &'static Preset, raw: &RawConfig, scope: &mut Scope<'_>) -> SecretId {
-    let users = raw.secrets().iter().any(|(name, _)| name.value == preset.name);
-    if !users && !scope.implicit.iter().any(|p| p.name == preset.name) {
-        scope.implicit.push(preset);
+    implied(preset.spec(&preset.env), raw, scope)
+}
+
+/// The user's secret of that name, or this one.
+fn implied(spec: SecretSpec, raw: &RawConfig, scope: &mut Scope<'_>) -> SecretId {
+    let id = scope.secrets.add(&spec.name);
+    let users = raw.secrets().iter().any(|(name, _)| name.value == *spec.name);
+    if !users && !scope.implicit.iter().any(|other| other.name == spec.name) {
+        scope.implicit.push(spec);
     }
-    SecretId(scope.secrets.add(preset.name))
+    SecretId(id)
 }
 
 /// A preset says what its rules do; the user may only narrow them.

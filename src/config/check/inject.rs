@@ -1,6 +1,7 @@
 //! Injections: one credential each, and no two in one place.
 
 use super::scope::Scope;
+use super::sigv4;
 use super::slots::{header, query, slot};
 use crate::base::ids::SecretId;
 use crate::base::template::{BadTemplate, Template};
@@ -39,38 +40,54 @@ pub(super) fn all(many: &At<Many<RawInject>>, scope: &mut Scope<'_>, found: &mut
 
 fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
     strays(raw, found);
-    match (&raw.bearer, &raw.basic, &raw.header, &raw.query, &raw.placeholder) {
-        (Some(secret), None, None, None, None) => injected(secret, scope, found).map(Inject::Bearer),
-        (None, Some(raw), None, None, None) => basic(raw, scope, found),
-        (None, None, Some(name), None, None) => {
-            let (name, value) = (header(name, name, found), value(raw, name, scope, found));
-            Some(Inject::Header {
-                name: name?,
-                value: value?,
-            })
-        }
-        (None, None, None, Some(name), None) => {
-            let (name, value) = (query(name, name, found), value(raw, name, scope, found));
-            Some(Inject::Query {
-                name: name?,
-                value: value?,
-            })
-        }
-        (None, None, None, None, Some(secret)) => placeholder(raw, secret, scope, found),
-        _ if raw.bad => None,
-        (None, None, None, None, None) => {
+    let given = [
+        raw.bearer.is_some(),
+        raw.basic.is_some(),
+        raw.header.is_some(),
+        raw.query.is_some(),
+        raw.sigv4.is_some(),
+        raw.placeholder.is_some(),
+    ];
+    match given.iter().filter(|given| **given).count() {
+        1 => {}
+        _ if raw.bad => return None,
+        0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query` and `placeholder`");
-            None
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4` and `placeholder`");
+            return None;
         }
         _ => {
             found
                 .error(raw.at, "one injection puts one credential in one place")
                 .hint("begin another item with `- ` for the other");
-            None
+            return None;
         }
     }
+    if let Some(secret) = &raw.bearer {
+        return injected(secret, scope, found).map(Inject::Bearer);
+    }
+    if let Some(raw) = &raw.basic {
+        return basic(raw, scope, found);
+    }
+    if let Some(raw) = &raw.sigv4 {
+        return sigv4::keys(raw, scope, found).map(|keys| Inject::SigV4(Box::new(keys)));
+    }
+    if let Some(name) = &raw.header {
+        let (name, value) = (header(name, name, found), value(raw, name, scope, found));
+        return Some(Inject::Header {
+            name: name?,
+            value: value?,
+        });
+    }
+    if let Some(name) = &raw.query {
+        let (name, value) = (query(name, name, found), value(raw, name, scope, found));
+        return Some(Inject::Query {
+            name: name?,
+            value: value?,
+        });
+    }
+    placeholder(raw, raw.placeholder.as_ref()?, scope, found)
 }
 
 /// `value` and `in` where they mean nothing.
@@ -94,7 +111,8 @@ fn strays(raw: &RawInject, found: &mut Findings<'_>) {
     }
 }
 
-fn injected(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<SecretId> {
+/// The secret of that name, which is then given to a host.
+pub(super) fn injected(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<SecretId> {
     let id = scope.secret(name, found)?;
     scope.injected.insert(id);
     Some(id)
@@ -200,7 +218,7 @@ fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
     let header = |name: &HeaderName| format!("header `{name}`");
     let query = |name: &String| format!("query parameter `{name}`");
     match inject {
-        Inject::Bearer(_) | Inject::Basic { .. } => vec![(header(&AUTHORIZATION), None)],
+        Inject::Bearer(_) | Inject::Basic { .. } | Inject::SigV4(_) => vec![(header(&AUTHORIZATION), None)],
         Inject::Header { name, .. } => vec![(header(name), None)],
         Inject::Query { name, .. } => vec![(query(name), None)],
         Inject::Placeholder { secret, places } => {

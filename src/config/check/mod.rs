@@ -12,6 +12,7 @@ mod rules;
 mod scope;
 mod secrets;
 mod shadow;
+mod sigv4;
 mod slots;
 mod upstream;
 
@@ -69,9 +70,14 @@ pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> 
 pub(super) fn of_presets(chosen: &[Chosen], allow_hosts: &[HostPattern], found: &mut Findings<'_>) -> Option<Config> {
     let mut scope = Scope::new(Path::new(""));
     agents::names(&[], &mut scope, found);
-    let mut expanded = Vec::new();
+    let (mut expanded, mut secrets) = (Vec::new(), Vec::new());
     for each in chosen {
         let secret = SecretId(scope.secrets.add(each.preset.name));
+        secrets.push(each.preset.spec(&each.variables));
+        for more in &each.more {
+            scope.secrets.add(&more.name);
+            secrets.push(more.spec());
+        }
         expanded.extend(expand::of_preset(each.preset, secret));
     }
     let mut rules = rules::check(&expanded, &mut scope, found)?;
@@ -83,7 +89,7 @@ pub(super) fn of_presets(chosen: &[Chosen], allow_hosts: &[HostPattern], found: 
         admin: None,
         ca: CaSource::Dir(super::places::data_dir()?.join("ca")),
         upstream: upstream::check(None, &mut scope, found)?,
-        secrets: chosen.iter().map(|c| c.preset.spec(&c.variables)).collect(),
+        secrets,
         agents: agents::check(&[], &mut scope, found)?,
         rules,
         audit: AuditSpec {

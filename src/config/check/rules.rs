@@ -3,7 +3,7 @@
 use super::expand::Expanded;
 use super::scope::Scope;
 use super::shadow::Shadows;
-use super::{inject, mount, parent};
+use super::{inject, mount, parent, sigv4};
 use crate::base::glob::{Allow, HostGlob, HostPattern};
 use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
@@ -27,9 +27,9 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
                 .error(each.at, format!("two rules are named `{}`", shown(&each.name)))
                 .hint("logs and denials name the rule: give it a name of its own");
         }
-        scope.preset_secret = each.secret;
+        scope.preset = each.preset.zip(each.secret);
         let rule = rule(each, scope, found);
-        scope.preset_secret = None;
+        scope.preset = None;
         if let Some(rule) = rule {
             shadows.add(&rule, each.at, found);
             mounts.add(&rule, each.at, found);
@@ -73,6 +73,9 @@ fn rule(each: &Expanded<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) ->
     let via = parent::via(raw, scope, found);
     let limits = limits(raw, found);
     let mount = mount::check(raw, hosts.as_deref(), action.as_ref(), found);
+    if let (Some(written), Some(Action::Intercept { inject, .. })) = (&raw.host, &action) {
+        sigv4::placed(written, inject, found);
+    }
     if let (Some(hosts), Some(Action::Intercept { inject, .. })) = (&hosts, &action)
         && !inject.is_empty()
         && let Some(any) = hosts.iter().position(|h| h.host == HostGlob::Any)

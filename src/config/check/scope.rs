@@ -3,6 +3,7 @@
 use crate::base::ids::{AgentId, SecretId};
 use crate::config::leaf::Text;
 use crate::config::looks::shown;
+use crate::config::model::SecretSpec;
 use crate::config::place::Place;
 use crate::config::places;
 use crate::config::presets::Preset;
@@ -53,10 +54,10 @@ pub(super) struct Scope<'p> {
     pub(super) used: HashSet<SecretId>,
     /// Secrets a rule injects.
     pub(super) injected: HashSet<SecretId>,
-    /// Presets that bring a secret of their own; theirs follow the written ones, in this order.
-    pub(super) implicit: Vec<&'static Preset>,
-    /// While a preset's rule is checked: the secret its one name stands for.
-    pub(super) preset_secret: Option<SecretId>,
+    /// Secrets that presets bring along; they follow the written ones, in this order.
+    pub(super) implicit: Vec<SecretSpec>,
+    /// While a preset's rule is checked: the preset, and the secret that is its own.
+    pub(super) preset: Option<(&'static Preset, SecretId)>,
 }
 
 impl<'p> Scope<'p> {
@@ -68,15 +69,27 @@ impl<'p> Scope<'p> {
             used: HashSet::new(),
             injected: HashSet::new(),
             implicit: Vec::new(),
-            preset_secret: None,
+            preset: None,
         }
     }
 
     /// The secret of that name, which is then in use.
     pub(super) fn find_secret(&mut self, name: &str) -> Option<SecretId> {
-        let id = self.preset_secret.or_else(|| self.secrets.find(name).map(SecretId))?;
+        let own = self
+            .preset
+            .filter(|(preset, _)| !preset.more.iter().any(|more| more.name == name));
+        let id = match own {
+            Some((_, id)) => id,
+            None => SecretId(self.secrets.find(name)?),
+        };
         self.used.insert(id);
         Some(id)
+    }
+
+    /// Whether the preset whose rule is checked has to do without this secret of its.
+    pub(super) fn does_without(&self, name: &str) -> bool {
+        let mut more = self.preset.iter().flat_map(|(preset, _)| &preset.more);
+        more.any(|more| more.optional && more.name == name) && self.secrets.find(name).is_none()
     }
 
     /// The secret `name` refers to; an unknown one is a mistake.

@@ -47,6 +47,11 @@ pub(super) fn check(
         }
         let Some(RawSecret(secret)) = secret else { continue };
         let usual = presets.get(&id).map(|preset| preset.env.as_slice());
+        let usual = usual.or_else(|| {
+            let mut more = expanded.iter().filter_map(|e| e.preset).flat_map(|preset| &preset.more);
+            let more = more.find(|more| more.name == name.value)?;
+            Some(std::slice::from_ref(&more.variable))
+        });
         let Some(spec) = spec(name, secret, usual, scope.injected.contains(&id), scope, found) else {
             continue;
         };
@@ -67,7 +72,7 @@ pub(super) fn check(
     if specs.len() < raw.secrets().len() {
         return None;
     }
-    specs.extend(scope.implicit.iter().map(|preset| preset.spec(&preset.env)));
+    specs.extend(scope.implicit.iter().cloned());
     Some(specs)
 }
 

@@ -154,7 +154,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("rules: [{ host: a.test, inject: [{ header: \"x y\", value: z }] }]", "\"x y\"", "no header name"),
     ("rules: [{ host: a.test, inject: [{ query: \"\", value: z }] }]", "\"\"", "query parameter"),
     ("secrets: { x: { env: X } }\nrules: [{ host: a.test, inject: [{ basic: { user: \"a:b\", password: x } }] }]", "\"a:b\"", "no colon"),
-    ("rules: [{ host: a.test, inject: [{ sigv4: { access_key_id: x } }] }]", "sigv4", "has no key"),
+    ("rules: [{ host: a.test, inject: [{ ntlm: { user: x } }] }]", "ntlm", "has no key"),
+    ("secrets: { x: { env: X } }\nrules: [{ host: s3.amazonaws.com, inject: [{ sigv4: { access_key_id: nobody, secret_access_key: x } }] }]", "nobody", "no secret is named"),
     ("rules: [{ host: a.test, inject: [{ header: x, value: y, query: z }] }]", "{", "one credential in one place"),
     ("rules: [{ host: a.test, inject: [{ header: x, value: y }, { header: X, value: z }] }]", "{", "two injections"),
     // audit and limits

@@ -118,6 +118,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`rules`: each rule", "RawRule"),
     ("`inject`: each injection", "RawInject"),
     ("`basic`", "RawBasic"),
+    ("`sigv4`", "RawSigV4"),
     ("`limits` of a rule", "RawRuleLimits"),
     ("`audit`", "AuditMap"),
     ("`limits`", "RawLimits"),
@@ -136,7 +137,8 @@ fn reference() -> String {
     for preset in presets::all() {
         let mut hosts: Vec<String> = preset.hosts().map(|h| format!("`{h}`")).collect();
         hosts.dedup();
-        let env: Vec<String> = preset.env.iter().map(|v| format!("`{v}`")).collect();
+        let more = preset.more.iter().map(|more| &more.variable);
+        let env: Vec<String> = preset.env.iter().chain(more).map(|v| format!("`{v}`")).collect();
         let (hosts, env) = (hosts.join(", "), env.join(", "));
         writeln!(out, "| `{}` | {} | {env} | {hosts} |", preset.name, preset.description).unwrap();
     }
@@ -221,7 +223,9 @@ const PRESETS: &str = "
 
 `- preset: NAME` in `rules` stands for the rules below. The credential is your secret of the same
 name, or the one that `secret:` names, or else comes from the first variable. `keyferry run` without
-a config uses every preset of whose variables one is set; where two share a host, the first wins.
+a config uses every preset of whose variables one is set; where two share a host, the first wins. `aws` has
+three: `aws` for the secret access key, `aws-access-key-id`, and, where you have a secret of that name or
+the variable is set, `aws-session-token`.
 
 | preset | service | variables | hosts |
 |---|---|---|---|

@@ -1,0 +1,172 @@
+//! What a signature says of the body: its hash, that of each of its chunks, or nothing.
+
+use super::super::Error;
+use super::super::arm::{Armed, collect};
+use super::checked::Checked;
+use super::chunks::Chunks;
+use super::{CONTENT_SHA256, PathStyle, SigV4};
+use crate::base::ask::Scheme;
+use crate::base::body::Body;
+use crate::policy::Permitted;
+use crate::sign::sigv4::{EMPTY_SHA256, SigningKey, sha256};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue};
+use http_body::Body as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+const CHUNKS: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+const CHUNKS_AND_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+const UNSIGNED_AND_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+
+/// Bytes of a body that are collected to be signed.
+const LARGEST_COLLECTED: usize = 16 * 1024 * 1024;
+/// Bytes of all the bodies that are collected at one time.
+const ALL_COLLECTED: usize = 256 * 1024 * 1024;
+
+/// The room there is for bodies that are collected.
+#[derive(Debug)]
+pub(in super::super) struct Budget {
+    bytes: Arc<Semaphore>,
+    /// How long a body may take to come.
+    time: Duration,
+}
+
+impl Budget {
+    pub(in super::super) fn new(time: Duration) -> Self {
+        Self {
+            bytes: Arc::new(Semaphore::new(ALL_COLLECTED)),
+            time,
+        }
+    }
+}
+
+/// What is signed of a body.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// Nothing, or nothing but what the client has in the body itself.
+    Unsigned(&'static str),
+    /// This hash, of a body that is at hand.
+    Whole(String),
+    /// This hash, which the body is held to as it streams.
+    Promised(String),
+    /// Each chunk; the word says whether there is a trailer.
+    Chunks(&'static str),
+}
+
+impl Payload {
+    /// What stands for the body in what is signed.
+    pub(super) fn word(&self) -> &str {
+        match self {
+            Self::Unsigned(word) | Self::Chunks(word) => word,
+            Self::Whole(hash) | Self::Promised(hash) => hash,
+        }
+    }
+
+    /// Has the body hold to what is signed of it.
+    pub(super) fn guard(self, permitted: &mut Permitted, key: SigningKey, signature: &str) {
+        match self {
+            Self::Unsigned(_) | Self::Whole(_) => {}
+            Self::Promised(hash) => permitted.map_body(|body| Body::wrap(Checked::new(body, hash))),
+            Self::Chunks(word) => {
+                let chunks = |body| Chunks::new(body, key, signature.to_owned(), word == CHUNKS_AND_TRAILER);
+                permitted.map_body(|body| Body::wrap(chunks(body)));
+            }
+        }
+    }
+}
+
+/// What the agent's client says of its body, if anything.
+pub(super) fn said(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let mut values = headers.get_all(CONTENT_SHA256).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| Error::Unsignable(NO_HASH))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        (Some(_), Some(_)) => Err(Error::Unsignable("it has two `x-amz-content-sha256`")),
+    }
+}
+
+const NO_HASH: &str = "its `x-amz-content-sha256` is neither a hash nor a way of signing that is known here";
+
+/// Decides what is signed, and collects the body where there is no other way.
+pub(super) async fn of(
+    permitted: &mut Permitted,
+    spec: &SigV4,
+    said: Option<String>,
+    (style, in_query): (PathStyle, bool),
+    armed: &mut Armed,
+    budget: &Budget,
+) -> Result<Payload, Error> {
+    let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match said.as_deref() {
+        Some(CHUNKS | CHUNKS_AND_TRAILER | UNSIGNED_AND_TRAILER) if armed.body.is_some() => {
+            return Err(Error::Unsignable(
+                "its body is in chunks, and something was swapped in it",
+            ));
+        }
+        Some(CHUNKS) => return Ok(Payload::Chunks(CHUNKS)),
+        Some(CHUNKS_AND_TRAILER) => return Ok(Payload::Chunks(CHUNKS_AND_TRAILER)),
+        Some(UNSIGNED_AND_TRAILER) => return Ok(Payload::Unsigned(UNSIGNED_AND_TRAILER)),
+        Some(UNSIGNED) => return Ok(Payload::Unsigned(UNSIGNED)),
+        Some(text) if !hash(text) => return Err(Error::Unsignable(NO_HASH)),
+        _ => {}
+    }
+    // A signed URL says nothing of the body, unless a header beside it does.
+    let open = in_query && style == PathStyle::Key && said.is_none();
+    if let Some(body) = armed.body.as_ref().filter(|_| !open) {
+        return Ok(Payload::Whole(sha256(body)));
+    }
+    if permitted.body().is_end_stream() && !open {
+        return Ok(Payload::Whole(EMPTY_SHA256.to_owned()));
+    }
+    if let Some(hash) = said {
+        return Ok(Payload::Promised(hash.to_ascii_lowercase()));
+    }
+    let private = permitted.scheme() == Scheme::Https;
+    if spec.unsigned || open || style == PathStyle::Key && private {
+        return Ok(Payload::Unsigned(UNSIGNED));
+    }
+    let body = collected(permitted, budget).await?;
+    let hash = sha256(&body);
+    armed.body = Some(body);
+    Ok(Payload::Whole(hash))
+}
+
+/// The whole body, which then stands in the request again. Its room is given back when it is gone.
+async fn collected(permitted: &mut Permitted, budget: &Budget) -> Result<Bytes, Error> {
+    let stated = permitted.body().size_hint().upper();
+    let room = stated.map_or(LARGEST_COLLECTED, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let room = u32::try_from(room.min(LARGEST_COLLECTED)).unwrap_or(u32::MAX);
+    let waited = async {
+        let room = Arc::clone(&budget.bytes).acquire_many_owned(room).await;
+        (room, collect(permitted.take_body(), LARGEST_COLLECTED).await)
+    };
+    let waited = tokio::time::timeout(budget.time, waited).await;
+    let (room, body) = waited.map_err(|_| Error::Slow(budget.time))?;
+    let body = Bytes::from_owner(Roomy {
+        body: body?,
+        _room: room.ok(),
+    });
+    let headers = permitted.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // The body is here: there is nothing left to be continued.
+    headers.remove(EXPECT);
+    permitted.map_body(|_| Body::full(body.clone()));
+    Ok(body)
+}
+
+struct Roomy {
+    body: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Roomy {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
