@@ -120,6 +120,7 @@ rules:
         data_dir: dir.to_owned(),
         seed: vec![0; 32],
         own: None,
+        inherited: keyferry::listen::Inherited::default(),
     };
     let app = App::build(config.unwrap().config, options).await.unwrap();
     app.start().await.unwrap();

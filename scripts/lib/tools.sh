@@ -44,6 +44,7 @@ install_apt() {
   command -v microsocks >/dev/null || missing+=(microsocks)
   { command -v unshare && command -v nsenter; } >/dev/null || missing+=(util-linux)
   command -v mount >/dev/null || missing+=(mount)
+  command -v systemd-socket-activate >/dev/null || missing+=(systemd)
   command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
   command -v cpio >/dev/null || missing+=(cpio)
   [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || missing+=(busybox-static)

@@ -140,7 +140,7 @@ impl Bridge {
         let each = move |near: Accepted| pass(near.wire, Arc::clone(&far));
         let slots = Arc::new(Semaphore::new(connections));
         let stall_time = Limits::default().stall_time;
-        tasks.spawn(serve(self.bound, slots, tasks.clone(), stall_time, each));
+        tasks.spawn(serve(Arc::new(self.bound), slots, tasks.clone(), stall_time, each));
     }
 }
 

@@ -244,7 +244,7 @@ async fn service(dir: &Path, token: &str, received: Received, tasks: &Tasks) -> 
         }
     };
     tasks.spawn(serve(
-        bound,
+        Arc::new(bound),
         Arc::new(Semaphore::new(16)),
         tasks.clone(),
         STALL_TIME,

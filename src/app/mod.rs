@@ -9,6 +9,8 @@ mod own_tls;
 pub mod run;
 pub mod seed;
 pub mod serve;
+mod sockets;
+pub mod succession;
 pub mod surround;
 
 pub use serve::{App, Options};

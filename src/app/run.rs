@@ -9,6 +9,7 @@ use crate::ca::bundle::Bundle;
 use crate::config::Config;
 use crate::config::model::{Mount, Source, Speak};
 use crate::launch::{self, Exit, Given, Tether, Withheld, wall};
+use crate::listen::Inherited;
 use crate::listen::bound::Local;
 use anyhow::{Result, bail};
 use std::ffi::{OsStr, OsString};
@@ -79,6 +80,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         data_dir: command.data_dir,
         seed: seed::fresh()?,
         own: Some((named, is_token)),
+        inherited: Inherited::default(),
     };
     let app = App::build(config, options).await?;
     let address = match app.locals().first() {

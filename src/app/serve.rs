@@ -3,6 +3,7 @@
 use super::assemble::{self, Surroundings};
 use super::descriptors;
 use super::own_tls::OwnTls;
+use super::sockets::Sockets;
 use crate::admin::Admin;
 use crate::audit::{Log, Way};
 use crate::base::host::Host;
@@ -14,7 +15,7 @@ use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen, Speak};
 use crate::listen::bound::Local;
-use crate::listen::{self, Accepted, Bound, owner, serve};
+use crate::listen::{self, Accepted, Bound, Inherited, owner, serve};
 use crate::metrics::Metrics;
 use crate::proxy::connection::{Caller, Own};
 use crate::proxy::lobby::{Guest, Lobby};
@@ -27,8 +28,8 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub seed: Vec<u8>,
     /// The agent whose own the listeners are, and the token it may show; `run` knows whom it started.
     pub own: Option<(Arc<str>, IsToken)>,
+    /// Sockets that were there before.
+    pub inherited: Inherited,
 }
 
 /// Everything bound and built, serving once [`start`](Self::start) is called.
@@ -53,8 +56,12 @@ pub struct App {
     around: Surroundings,
     store: Mutex<Store>,
     generation: AtomicU64,
-    listeners: Mutex<Vec<(Listen, Bound)>>,
-    admin_socket: Mutex<Option<Bound>>,
+    listeners: Mutex<Vec<(Listen, Arc<Bound>)>>,
+    admin_socket: Mutex<Option<Arc<Bound>>>,
+    /// All that listens, for as long as it does.
+    pub(super) sockets: Vec<Weak<Bound>>,
+    /// What the process before listened on and this one does not.
+    pub(super) left: Mutex<Vec<Bound>>,
     admin: Option<Admin>,
     locals: Vec<(Local, &'static str)>,
     own: Option<(Arc<str>, IsToken)>,
@@ -76,30 +83,16 @@ impl App {
     /// Whatever is wrong, in words for the operator.
     pub async fn build(config: Config, options: Options) -> Result<Self> {
         let config = Arc::new(config);
-        let listeners = bind_all(&config)?;
-        let admin_socket = config
-            .admin
-            .as_ref()
-            .map(|admin| Bound::bind(&admin.bind, None))
-            .transpose()?;
+        let sockets = Sockets::bind(&config, options.inherited)?;
         let authority = Arc::new(Authority::open(&config.ca)?);
         let log = Log::open(&config.audit)?;
         let metrics = Arc::new(Metrics::new()?);
         let (tasks, background) = (Tasks::new(), Tasks::new());
-        let locals: Vec<_> = listeners
-            .iter()
-            .map(|(listen, bound)| (bound.local().clone(), listen.speak.as_str()))
-            .collect();
-        let own = locals
-            .iter()
-            .map(|(local, _)| local)
-            .chain(admin_socket.iter().map(Bound::local))
-            .filter_map(tcp)
-            .collect();
+        let spoken = |(listen, bound): &(Listen, Arc<Bound>)| (bound.local().clone(), listen.speak.as_str());
         let around = Surroundings {
             data_dir: options.data_dir,
             seed: options.seed,
-            own,
+            own: sockets.all().filter_map(|bound| tcp(bound.local())).collect(),
             background,
             metrics: Arc::clone(&metrics),
             shares: Shares::default(),
@@ -107,7 +100,7 @@ impl App {
         let (live, store) = assemble::live(Arc::clone(&config), &around, 1, None).await?;
         let connections = descriptors::connections(config.limits.connections);
         let leaves = Arc::new(Leaves::new(Arc::clone(&authority), config.limits.leaves)?);
-        let admin = admin_socket.as_ref().map(|socket| {
+        let admin = sockets.admin.as_ref().map(|socket| {
             let hosts = tcp(socket.local())
                 .map(|address| Host::from(address.ip()))
                 .into_iter()
@@ -119,12 +112,14 @@ impl App {
             connections,
             authority,
             around,
+            sockets: sockets.all().map(Arc::downgrade).collect(),
+            locals: sockets.agents.iter().map(spoken).collect(),
+            left: Mutex::new(sockets.left),
             store: Mutex::new(store),
             generation: AtomicU64::new(1),
-            listeners: Mutex::new(listeners),
-            admin_socket: Mutex::new(admin_socket),
+            listeners: Mutex::new(sockets.agents),
+            admin_socket: Mutex::new(sockets.admin),
             admin,
-            locals,
             own: options.own,
             limits: config.limits.clone(),
         };
@@ -314,18 +309,6 @@ fn original(peer: Peer, redirected: Option<listen::bound::Original>) -> Original
         (Peer::Tcp(peer), Some(to)) if to.from_here && owner::is_own(peer, to.address) => Original::Own,
         (_, Some(to)) => Original::To(to.address),
     }
-}
-
-fn bind_all(config: &Config) -> Result<Vec<(Listen, Bound)>> {
-    let bind = |listen: &Listen| {
-        let bound = Bound::bind(&listen.bind, listen.mode)?;
-        let bound = match listen.speak {
-            Speak::Transparent { redirect, .. } => bound.redirected(redirect)?,
-            Speak::Proxy | Speak::Socks | Speak::Gateway { .. } => bound,
-        };
-        Ok((listen.clone(), bound))
-    };
-    config.listen.iter().map(bind).collect()
 }
 
 fn tcp(local: &Local) -> Option<SocketAddr> {

@@ -226,7 +226,7 @@ impl Rules {
 fn streams(config: &Config, transparent: SocketAddr) -> Vec<SocketAddr> {
     let all = config.listen.iter().filter_map(|listen| match listen.bind {
         Bind::Tcp(address) => Some(address),
-        Bind::Unix(_) | Bind::Vsock(_) => None,
+        Bind::Unix(_) | Bind::Vsock(_) | Bind::Passed(_) => None,
     });
     all.filter(|address| *address != transparent && address.port() != 0)
         .collect()

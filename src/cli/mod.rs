@@ -62,8 +62,8 @@ enum Verb {
     Secret(secret::SecretArgs),
     /// Print the JSON schema of the config, for editors
     Schema,
-    /// Have a running `serve` read its config again
-    Reload,
+    /// Have a running `serve` read its config again, or a new process take its place
+    Reload(reload::ReloadArgs),
     /// Print what a shell needs to complete these commands
     Completions {
         /// Which shell
@@ -106,7 +106,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
         Verb::Schema => schema::run(),
-        Verb::Reload => reload::run(config),
+        Verb::Reload(args) => reload::run(&args, config),
         Verb::Completions { shell } => {
             completions::run(shell, &mut Cli::command())?;
             Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! `keyferry reload`: checks the config, then tells the `serve` that uses it to read it again.
+//! `keyferry reload`: checks the config, then tells the `serve` that uses it to read it again, or to have a new process
+//! take its place.
 
 use super::settings::{self, Failed};
 use crate::config;
@@ -10,30 +11,86 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What `reload` takes.
+#[derive(Debug, clap::Args)]
+pub struct ReloadArgs {
+    /// Have a new process take over the listeners, and wait until it serves: for another version of the program, or for
+    /// changes that a reload cannot take up
+    #[arg(long)]
+    upgrade: bool,
+}
+
+/// How long a new process may take until it has the mark.
+const PATIENCE: Duration = Duration::from_secs(75);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Signals the running `serve`, if the config is one it can load.
 ///
 /// # Errors
-/// When the config has mistakes, or no `serve` uses it.
-pub fn run(explicit: Option<&Path>) -> Result<ExitCode> {
+/// When the config has mistakes, no `serve` uses it, or no new process took over.
+pub fn run(args: &ReloadArgs, explicit: Option<&Path>) -> Result<ExitCode> {
     let path = config::find(explicit).ok_or(Failed::NoConfig)?;
     settings::need_config(Some(&path))?;
-    let mark = mark_of(&path)?;
+    let at = mark_of(&path)?;
     let none = || format!("no `keyferry serve` of this user runs with {}", path.display());
-    let mut file = File::open(&mark).with_context(none)?;
-    // Whoever serves holds the lock; a file without one is left over.
-    anyhow::ensure!(flock(&file, FlockOperation::NonBlockingLockShared).is_err(), none());
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    let pid = text
-        .trim()
-        .parse()
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("the mark of the running `serve` is not readable")?;
-    kill_process(pid, Signal::HUP).with_context(|| format!("cannot signal process {text}"))?;
-    settings::say("told the running `serve` to read its config again; it says on its stderr how that went");
-    Ok(ExitCode::SUCCESS)
+    let serving = Seen::at(&at).with_context(none)?.with_context(none)?;
+    let signal = if args.upgrade { Signal::USR2 } else { Signal::HUP };
+    kill_process(serving.pid, signal).with_context(|| format!("cannot signal process {}", serving.pid))?;
+    if !args.upgrade {
+        settings::say("told the running `serve` to read its config again; it says on its stderr how that went");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pid = serving.pid;
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        std::thread::sleep(PAUSE);
+        // For a moment it is nobody's, between the two.
+        match Seen::at(&at) {
+            Ok(Some(now)) if now.pid != pid => {
+                settings::say(&format!(
+                    "process {} serves now; process {pid} finishes what it has begun",
+                    now.pid
+                ));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(Some(now)) if now.note != serving.note => anyhow::bail!("{}; process {pid} goes on", now.said()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    anyhow::bail!("no new process has taken over from process {pid} in time; it says on its stderr why")
+}
+
+/// What a mark says.
+struct Seen {
+    pid: Pid,
+    /// Of the last upgrade that failed, with its number before.
+    note: String,
+}
+
+impl Seen {
+    /// Reads a mark, if whoever left it still serves.
+    fn at(path: &Path) -> Result<Option<Self>> {
+        let mut file = File::open(path)?;
+        // Whoever serves holds the lock; a file without one is left over.
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let (pid, note) = text.split_once('\n').unwrap_or((&text, ""));
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+        Ok(Some(Self {
+            pid: pid.context("the mark of the running `serve` is not readable")?,
+            note: note.trim_end().to_owned(),
+        }))
+    }
+
+    fn said(&self) -> &str {
+        self.note.split_once(' ').map_or(&self.note, |(_, said)| said)
+    }
 }
 
 /// The mark of a running `serve`: its pid in a locked file, one for each config.
@@ -41,6 +98,7 @@ pub fn run(explicit: Option<&Path>) -> Result<ExitCode> {
 pub struct Mark {
     file: File,
     path: PathBuf,
+    notes: u32,
 }
 
 impl Mark {
@@ -68,7 +126,16 @@ impl Mark {
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Some(Self { file, path }))
+        Ok(Some(Self { file, path, notes: 0 }))
+    }
+
+    /// Leaves word of an upgrade that failed, for whoever waits for it.
+    pub fn note(&mut self, said: &str) {
+        self.notes += 1;
+        let line = format!("{}\n{} {}\n", std::process::id(), self.notes, said.replace('\n', " "));
+        // In one write, so that nobody reads half of it; and without it the one who waits hears in the end all the same.
+        let _ = self.file.rewind().and_then(|()| self.file.write_all(line.as_bytes()));
+        let _ = self.file.set_len(line.len() as u64);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::base::ids::{AgentId, SecretId};
 use crate::base::template::Template;
 use http::HeaderName;
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +64,19 @@ pub enum Bind {
     Unix(PathBuf),
     /// `vsock:8080`: that port, for every virtual machine on this host.
     Vsock(u32),
+    /// `systemd:NAME`: whatever socket the service manager passes under that name.
+    Passed(String),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Vsock(port) => write!(f, "vsock:{port}"),
+            Self::Passed(name) => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 /// What a listener speaks.

@@ -35,6 +35,7 @@ section! {
     /// One socket agents connect to.
     ListenMap, "a listener", {
         /// `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/keyferry/proxy.sock` or `vsock:8080`. Port 0 lets the kernel choose.
+        /// `systemd:NAME` is the socket that a service manager passes under that name.
         "bind" bind: Text,
         /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too), `socks` (SOCKS5 alone),
         /// `transparent` (whatever the firewall redirects there) or `gateway` (requests below a base URL). Absent: `proxy`.

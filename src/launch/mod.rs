@@ -11,6 +11,7 @@ pub mod found;
 mod java;
 mod node;
 pub mod proxy;
+pub mod service;
 pub mod trust;
 pub mod wall;
 mod withheld;

@@ -25,7 +25,7 @@ pub struct Accepted {
 /// Accepts until the tasks are told to stop. At most as many connections as `slots` holds are
 /// served at one time; those beyond wait in the kernel's queue. Each has `stall_time` to take what is sent to it.
 pub async fn serve<F>(
-    bound: Bound,
+    bound: Arc<Bound>,
     slots: Arc<Semaphore>,
     tasks: Tasks,
     stall_time: Duration,

@@ -7,9 +7,11 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
@@ -18,10 +20,14 @@ use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
 #[derive(Debug)]
 pub struct Bound {
     pub(super) socket: Socket,
-    local: Local,
-    redirect: Option<Redirect>,
-    /// Device and inode of a unix socket's file.
-    file: Option<(u64, u64)>,
+    /// As the config names it.
+    pub(super) bind: Bind,
+    pub(super) local: Local,
+    pub(super) redirect: Option<Redirect>,
+    /// Device and inode of a unix socket's file, if it is ours to remove.
+    pub(super) file: Option<(u64, u64)>,
+    /// Whether another process listens there, before this one or after it: then the file is that one's.
+    elsewhere: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -29,6 +35,16 @@ pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
     Vsock(VsockListener),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Vsock(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// Where a redirected connection was going.
@@ -71,6 +87,18 @@ pub enum Error {
          machines), or let the machine's monitor pass connections to a unix socket (docs/bridge.md)"
     )]
     NoVsock(String),
+    /// Nobody passed it.
+    #[error(
+        "nobody passed a socket named `{0}`: write `FileDescriptorName={0}` in the .socket unit that starts Keyferry, or \
+         an address in `listen`"
+    )]
+    NotPassed(String),
+    /// It may be used by others than the config says.
+    #[error(
+        "unix:{0} has the mode {1:04o} and not {2:04o}, and it cannot be changed: {3}; write `SocketMode={2:04o}` in the \
+         .socket unit, or leave `mode` out"
+    )]
+    Mode(PathBuf, u32, u32, #[source] io::Error),
     /// Anything else the kernel says.
     #[error("cannot listen on {0}: {1}")]
     Io(String, #[source] io::Error),
@@ -93,12 +121,34 @@ impl Bound {
             Bind::Tcp(address) => Self::tcp(*address),
             Bind::Unix(path) => Self::unix(path, mode.unwrap_or(0o600)),
             Bind::Vsock(port) => Self::vsock(*port),
+            Bind::Passed(name) => Err(Error::NotPassed(name.clone())),
+        }
+    }
+
+    pub(super) fn new(socket: Socket, bind: Bind, local: Local, file: Option<(u64, u64)>) -> Self {
+        Self {
+            socket,
+            bind,
+            local,
+            redirect: None,
+            file,
+            elsewhere: AtomicBool::new(false),
         }
     }
 
     /// Where it is really bound.
     pub fn local(&self) -> &Local {
         &self.local
+    }
+
+    /// Another process listens there too, so that the file stays when this one stops.
+    pub fn is_elsewhere(&self) {
+        self.elsewhere.store(true, Ordering::SeqCst);
+    }
+
+    /// No other process listens there any more.
+    pub fn is_only_here(&self) {
+        self.elsewhere.store(false, Ordering::SeqCst);
     }
 
     /// Takes connections that were redirected here, and learns where each was going.
@@ -108,8 +158,11 @@ impl Bound {
     pub fn redirected(mut self, redirect: Redirect) -> Result<Self, Error> {
         if let (Socket::Tcp(listener), Redirect::Tproxy) = (&self.socket, redirect) {
             let socket = SockRef::from(listener);
+            // One that was passed may be it already, and is then not asked to be.
             let set = match self.local {
+                Local::Tcp(SocketAddr::V4(_)) if socket.ip_transparent_v4().unwrap_or(false) => Ok(()),
                 Local::Tcp(SocketAddr::V4(_)) => socket.set_ip_transparent_v4(true),
+                _ if socket.ip_transparent_v6().unwrap_or(false) => Ok(()),
                 Local::Tcp(SocketAddr::V6(_)) | Local::Unix(_) | Local::Vsock(_) => socket.set_ip_transparent_v6(true),
             };
             set.map_err(|error| Error::Tproxy(self.local.to_string(), error))?;
@@ -148,12 +201,12 @@ impl Bound {
     fn tcp(address: SocketAddr) -> Result<Self, Error> {
         let listener = tcp_listener(address).map_err(|e| explain(address.to_string(), e))?;
         let local = listener.local_addr().map_err(|e| explain(address.to_string(), e))?;
-        Ok(Self {
-            socket: Socket::Tcp(listener),
-            local: Local::Tcp(local),
-            redirect: None,
-            file: None,
-        })
+        Ok(Self::new(
+            Socket::Tcp(listener),
+            Bind::Tcp(address),
+            Local::Tcp(local),
+            None,
+        ))
     }
 
     fn vsock(port: u32) -> Result<Self, Error> {
@@ -163,12 +216,12 @@ impl Bound {
                 Some(code) if code == rustix::io::Errno::AFNOSUPPORT.raw_os_error() => Error::NoVsock(named()),
                 _ => explain(named(), e),
             })?;
-        Ok(Self {
-            socket: Socket::Vsock(listener),
-            local: Local::Vsock(port),
-            redirect: None,
-            file: None,
-        })
+        Ok(Self::new(
+            Socket::Vsock(listener),
+            Bind::Vsock(port),
+            Local::Vsock(port),
+            None,
+        ))
     }
 
     fn unix(path: &Path, mode: u32) -> Result<Self, Error> {
@@ -192,12 +245,8 @@ impl Bound {
         let listener = UnixListener::bind(&staged).map_err(|e| explain(named(), e))?;
         std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(mode)).map_err(|e| explain(named(), e))?;
         std::fs::rename(&staged, path).map_err(|e| explain(named(), e))?;
-        Ok(Self {
-            socket: Socket::Unix(listener),
-            local: Local::Unix(path.to_owned()),
-            redirect: None,
-            file: identity(path),
-        })
+        let (bind, local) = (Bind::Unix(path.to_owned()), Local::Unix(path.to_owned()));
+        Ok(Self::new(Socket::Unix(listener), bind, local, identity(path)))
     }
 }
 
@@ -250,9 +299,11 @@ impl fmt::Display for Local {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        // Not one that another made in its place.
+        // Not one that another made in its place, nor one that another goes on with.
         if let Local::Unix(path) = &self.local
+            && self.file.is_some()
             && identity(path) == self.file
+            && !self.elsewhere.load(Ordering::SeqCst)
         {
             let _ = std::fs::remove_file(path);
         }

@@ -3,7 +3,10 @@
 
 pub mod accept;
 pub mod bound;
+pub mod handover;
+pub mod inherited;
 pub mod owner;
 
 pub use accept::{Accepted, serve};
 pub use bound::Bound;
+pub use inherited::Inherited;

@@ -16,8 +16,9 @@ use crate::net::Upstream;
 use crate::policy::Policy;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// One configuration, ready for use. Replaced whole or not at all.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Live {
 pub struct Proxy {
     live: ArcSwap<Live>,
     generation: watch::Sender<u64>,
+    /// Whether another process takes the connections that come from now on.
+    succeeded: AtomicBool,
     /// Certificates for the agents' side.
     pub leaves: Arc<Leaves>,
     /// Where records go.
@@ -68,6 +71,7 @@ impl Proxy {
         Self {
             live: ArcSwap::from_pointee(live),
             generation,
+            succeeded: AtomicBool::new(false),
             leaves,
             log,
             metrics,
@@ -89,11 +93,40 @@ impl Proxy {
         self.generation.send_replace(generation);
     }
 
-    /// Waits for the first words on a connection: not for ever, and not while stopping.
+    /// Another process accepts in this one's place. So those who connected here meanwhile are heard, although this one
+    /// is about to stop: they would see a refusal where there is none.
+    pub fn succeeded(&self) {
+        self.succeeded.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is begun any more, as the proxy stops and nobody follows it.
+    pub fn is_closing(&self) -> bool {
+        self.tasks.is_stopping() && !self.succeeded.load(Ordering::SeqCst)
+    }
+
+    /// Resolves once nothing is begun any more.
+    async fn closing(&self) {
+        self.tasks.stopping().await;
+        if !self.is_closing() {
+            std::future::pending().await
+        }
+    }
+
+    /// Resolves when a connection on which nothing is asked for is to end: at a stop, but where another process
+    /// follows not before `asked`, or the time for it is up.
+    pub async fn leaving(&self, asked: &Notify) {
+        self.tasks.stopping().await;
+        if !self.is_closing() {
+            let head_time = self.live().config.limits.head_time;
+            let _ = tokio::time::timeout(head_time, asked.notified()).await;
+        }
+    }
+
+    /// Waits for the first words on a connection: not for ever, and not while closing.
     pub async fn first<T>(&self, time: Duration, words: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             said = tokio::time::timeout(time, words) => said.ok(),
-            () = self.tasks.stopping() => None,
+            () = self.closing() => None,
         }
     }
 

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Header fields in one request. Browsers send some 30.
 pub const MOST_HEADERS: usize = 128;
@@ -61,7 +62,9 @@ pub async fn serve<F>(
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let asked = Notify::new();
     let service = service_fn(|request| {
+        asked.notify_one();
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
@@ -74,7 +77,7 @@ where
         let mut connection = std::pin::pin!(connection);
         let enough = async {
             tokio::select! {
-                () = proxy.tasks.stopping() => {}
+                () = proxy.leaving(&asked) => {}
                 () = quiet.wait() => {}
             }
         };
@@ -93,7 +96,7 @@ where
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => ended,
-            () = proxy.tasks.stopping() => {
+            () = proxy.leaving(&asked) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -80,7 +80,7 @@ async fn plan(proxy: &Proxy, wire: &mut Wire, address: SocketAddr, default: Opti
     let limits = &live.config.limits;
     let begun = proxy.first(QUIET.min(limits.head_time), wire.look(1, |seen| seen.first().copied()));
     match begun.await {
-        None if proxy.tasks.is_stopping() => return Plan::Gone,
+        None if proxy.is_closing() => return Plan::Gone,
         None => return Plan::TunnelOnly(not_http("nothing was sent, as where a server speaks first")),
         Some(Ok(Some(_))) => {}
         Some(Ok(None) | Err(_)) => return Plan::Gone,
@@ -89,7 +89,7 @@ async fn plan(proxy: &Proxy, wire: &mut Wire, address: SocketAddr, default: Opti
     let unnamed = || default.unwrap_or_else(|| Target::new(Host::from(address.ip()), address.port()));
     let port = address.port();
     match proxy.first(limits.head_time, wire.look(longest, first::read)).await {
-        None if proxy.tasks.is_stopping() => Plan::Gone,
+        None if proxy.is_closing() => Plan::Gone,
         None => Plan::Refused(incomplete("they did not become one in time")),
         Some(Err(_)) => Plan::Gone,
         Some(Ok(None)) => Plan::Refused(incomplete("they ended, or went on for too long, before they were one")),

@@ -31,7 +31,7 @@ pub const ROOMS: &[(&str, &str)] = &[
     ("admin", "base config metrics audit ca policy"),
     ("app", "*"),
     // `audit`: `run` ends with its totals, and the trail is for reading. `base`: everybody's words.
-    ("cli", "base config audit ca firewall launch policy store app"),
+    ("cli", "base config audit ca firewall launch listen policy store app"),
 ];
 
 /// Calls, and the only places that may make them.

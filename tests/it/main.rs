@@ -41,6 +41,7 @@ mod records;
 mod reload;
 mod rig;
 mod run;
+mod service;
 mod shutdown;
 mod signing;
 mod soak;

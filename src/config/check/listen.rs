@@ -126,10 +126,10 @@ fn balancers(
 ) -> Option<Vec<IpNet>> {
     let written = raw.proxy_protocol.as_ref();
     let why = match (bind, speak) {
-        (Some(Bind::Tcp(_)) | None, Some(Speak::Transparent { .. })) => {
+        (Some(Bind::Tcp(_) | Bind::Passed(_)) | None, Some(Speak::Transparent { .. })) => {
             "no balancer stands before a redirected connection"
         }
-        (Some(Bind::Tcp(_)) | None, _) => return super::upstream::networks(written, found),
+        (Some(Bind::Tcp(_) | Bind::Passed(_)) | None, _) => return super::upstream::networks(written, found),
         (Some(_), _) => "`proxy_protocol` is for listeners on a TCP address",
     };
     let Some(first) = written.and_then(|written| written.0.first()) else {
@@ -141,7 +141,7 @@ fn balancers(
 
 fn transparent(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<Speak> {
     let mut fit = true;
-    if matches!(bind, Some(Bind::Unix(_) | Bind::Vsock(_))) {
+    if matches!(bind, Some(Bind::Unix(_) | Bind::Vsock(_) | Bind::Passed(_))) {
         found
             .error(
                 raw.bind.at,
@@ -179,6 +179,12 @@ fn transparent(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -
 }
 
 fn mode(mode: &Text, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<u32> {
+    if matches!(bind, Some(Bind::Passed(_))) {
+        found
+            .error(mode.at, "who passes a socket says who may connect to it")
+            .hint("take `mode` out, and write `SocketMode=` in the .socket unit");
+        return None;
+    }
     if matches!(bind, Some(Bind::Tcp(_) | Bind::Vsock(_))) {
         found
             .error(mode.at, "`mode` is for unix sockets")
@@ -217,6 +223,19 @@ pub(super) fn bind(text: &Text, found: &mut Findings<'_>) -> Option<Bind> {
                 .hint("write it like `vsock:8080`");
         }
         return port.map(Bind::Vsock);
+    }
+    if let Some(name) = text.strip_prefix("systemd:") {
+        // What systemd takes for `FileDescriptorName=` (systemd.socket(5)).
+        let fit = (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        if !fit {
+            found
+                .error(
+                    text.at,
+                    "expected the name of a socket after `systemd:`: up to 255 letters, without a colon",
+                )
+                .hint("write it as `FileDescriptorName=` in the .socket unit has it: `systemd:proxy`");
+        }
+        return fit.then(|| Bind::Passed(name.to_owned()));
     }
     if let Ok(address) = text.parse() {
         return Some(Bind::Tcp(address));
@@ -276,7 +295,10 @@ pub(super) fn exposure(config: &Config, raw: &RawConfig, found: &mut Findings<'_
                 .hint("add `agents` with a token, or listen on a loopback address or a unix socket");
         }
     }
-    let unix = config.listen.iter().any(|l| matches!(l.bind, Bind::Unix(_)));
+    let unix = config
+        .listen
+        .iter()
+        .any(|l| matches!(l.bind, Bind::Unix(_) | Bind::Passed(_)));
     let tls = config.listen.iter().any(|l| l.tls);
     for (agent, (name, _)) in config.agents.iter().zip(raw.agents()) {
         let only = |kind: fn(&Proof) -> bool| !agent.proofs.is_empty() && agent.proofs.iter().all(kind);

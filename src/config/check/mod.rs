@@ -189,7 +189,7 @@ fn is_local(bind: &Bind) -> bool {
     match bind {
         Bind::Tcp(address) => address.ip().to_canonical().is_loopback(),
         Bind::Unix(_) => true,
-        // Whatever machine runs here.
-        Bind::Vsock(_) => false,
+        // Whatever machine runs here; whatever address the service manager chose.
+        Bind::Vsock(_) | Bind::Passed(_) => false,
     }
 }

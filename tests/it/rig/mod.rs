@@ -16,6 +16,7 @@ pub mod root;
 pub mod routes;
 pub mod running;
 pub mod script;
+pub mod systemd;
 pub mod tap;
 pub mod tools;
 pub mod uplink;

@@ -27,6 +27,7 @@ pub struct Rig {
     upstream: String,
     env: Vec<(String, String)>,
     through: Vec<String>,
+    program: PathBuf,
     /// Values that no agent may ever see.
     hidden: Vec<String>,
     /// For `run`, before the command.
@@ -57,6 +58,7 @@ impl Rig {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
             through: Vec::new(),
+            program: tools::KEYFERRY.into(),
             hidden: Vec::new(),
             flags: Vec::new(),
         }
@@ -154,6 +156,12 @@ impl Rig {
         self
     }
 
+    /// Starts Keyferry by this name, which leads to the one under test.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = path.to_owned();
+        self
+    }
+
     /// The config file's text.
     pub fn yaml(&self) -> String {
         let dir = self.dir.path().display();
@@ -202,7 +210,7 @@ impl Rig {
 
     /// `keyferry VERB… --config FILE` in a bare environment.
     pub fn command(&self, verb: &[&str]) -> Command {
-        let mut words = self.through.iter().map(String::as_str).chain([tools::KEYFERRY]);
+        let mut words = self.through.iter().map(String::as_str).chain(self.program.to_str());
         let mut command = Command::new(words.next().unwrap());
         command.args(words).args(verb).arg("--config").arg(self.write());
         bare(&mut command, &self.dir.path().join("home"));

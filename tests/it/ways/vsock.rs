@@ -25,13 +25,16 @@ httpd -p 127.0.0.1:8088 -h /www
 keyferry serve --config /keyferry.yaml 2>/log & SERVE=$!
 echo "inside: $(keyferry bridge --to vsock:1:8080 -- $GET; echo " code $?")"
 echo "taken: $(keyferry serve --config /keyferry.yaml 2>&1 | tr '\n' ' ')"
-kill $SERVE; wait $SERVE
-echo "record: $(cat /audit.jsonl)"
+echo "upgraded: $(keyferry reload --upgrade --config /keyferry.yaml 2>&1 | tr '\n' ' ')"
+wait $SERVE
+echo "after: $(keyferry bridge --to vsock:1:8080 -- $GET; echo " code $?")"
+kill $(pidof keyferry); while pidof keyferry >/dev/null; do sleep 1; done
+echo "record: $(head -n 1 /audit.jsonl)"
 poweroff -f
 "#;
 
 const INSIDE: &str = "listen: [\"vsock:8080\"]
-ca: { memory: true }
+ca: { dir: /ca }
 upstream: { resolve: { plain.test: \"127.0.0.1:8088\" }, allow_networks: [127.0.0.0/8] }
 rules: [{ host: plain.test }]
 audit: { file: /audit.jsonl }
@@ -216,6 +219,10 @@ async fn a_machine_without_a_network_goes_out_by_vsock_and_is_listened_to_there(
         (&record["peer"], &record["code"]),
         (&"vsock:cid=1".into(), &"ok".into())
     );
+    // And the same again from the process that followed.
+    let upgraded = line("upgraded:");
+    assert!(upgraded.contains(" serves now; process "), "{printed}");
+    assert_eq!(line("after:"), "hello from inside code 0");
     assert!(
         line("taken:").contains("cannot listen on vsock:8080: the address is in use"),
         "{printed}"
