@@ -2,8 +2,9 @@
 #![no_main]
 
 use keyferry::base::host::Target;
-use keyferry::front::{first, proxy_protocol, socks};
+use keyferry::front::{dns, first, proxy_protocol, socks};
 use libfuzzer_sys::fuzz_target;
+use std::net::IpAddr;
 
 fuzz_target!(|input: (&[u8], Vec<u16>)| {
     let (bytes, cuts) = input;
@@ -17,6 +18,21 @@ fuzz_target!(|input: (&[u8], Vec<u16>)| {
         consumed(socks::password, some, bytes);
         consumed(socks::connect, some, bytes);
         consumed(proxy_protocol::read, some, bytes);
+    }
+    if let dns::Message::Question(question) = dns::read(bytes) {
+        let addresses = [IpAddr::from([192, 0, 2, 1]); 20];
+        for answer in [
+            dns::Answer::Addresses(&addresses),
+            dns::Answer::NoName,
+            dns::Answer::Refused,
+        ] {
+            let reply = question.reply(answer);
+            assert!((12..=1232).contains(&reply.len()), "a reply of {} bytes", reply.len());
+            assert!(
+                matches!(dns::read(&reply), dns::Message::Nothing),
+                "a reply is a question"
+            );
+        }
     }
     if let Ok(Some((target, _))) = socks::connect(bytes) {
         assert_eq!(

@@ -38,6 +38,7 @@ install_apt() {
   command -v setpriv >/dev/null || missing+=(util-linux)
   command -v h2load >/dev/null || missing+=(nghttp2-client)
   command -v testssl >/dev/null || missing+=(testssl.sh bsdextrautils dnsutils procps)
+  command -v dig >/dev/null || missing+=(dnsutils)
   command -v faketime >/dev/null || missing+=(faketime)
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)

@@ -15,18 +15,18 @@ use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen, Speak};
 use crate::listen::bound::Local;
-use crate::listen::{self, Accepted, Bound, Inherited, owner, serve};
+use crate::listen::{self, Accepted, Bound, Datagrams, Inherited, owner, serve};
 use crate::metrics::Metrics;
 use crate::proxy::connection::{Caller, Own};
 use crate::proxy::lobby::{Guest, Lobby};
 use crate::proxy::share::Shares;
 use crate::proxy::transparent::{self, Original};
-use crate::proxy::{Proxy, entry, gateway, socks, told};
+use crate::proxy::{Proxy, entry, gateway, resolver, socks, told};
 use crate::store::Store;
 use anyhow::Result;
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -57,6 +57,8 @@ pub struct App {
     store: Mutex<Store>,
     generation: AtomicU64,
     listeners: Mutex<Vec<(Listen, Arc<Bound>)>>,
+    /// The sockets of resolvers, each with what it answers.
+    resolvers: Mutex<Vec<(Arc<[IpAddr]>, Datagrams)>>,
     admin_socket: Mutex<Option<Arc<Bound>>>,
     /// All that listens, for as long as it does.
     pub(super) sockets: Vec<Weak<Bound>>,
@@ -118,6 +120,7 @@ impl App {
             store: Mutex::new(store),
             generation: AtomicU64::new(1),
             listeners: Mutex::new(sockets.agents),
+            resolvers: Mutex::new(sockets.resolvers),
             admin_socket: Mutex::new(sockets.admin),
             admin,
             own: options.own,
@@ -164,6 +167,15 @@ impl App {
             self.proxy
                 .tasks
                 .spawn(serve(bound, Arc::clone(&slots), tasks, stall_time, each));
+        }
+        for (answer, datagrams) in std::mem::take(&mut *self.resolvers.lock()) {
+            let proxy = Arc::clone(&self.proxy);
+            let each = move |question: Vec<u8>, peer| {
+                let (proxy, answer) = (Arc::clone(&proxy), Arc::clone(&answer));
+                async move { resolver::answer(&proxy, Peer::Tcp(peer), &answer, &question).await }
+            };
+            let tasks = self.proxy.tasks.clone();
+            self.proxy.tasks.spawn(datagrams.serve(tasks, each));
         }
         let admin_socket = self.admin_socket.lock().take();
         if let (Some(bound), Some(admin)) = (admin_socket, self.admin.clone()) {
@@ -283,6 +295,7 @@ impl Door {
                 let secure = self.tls.is_some();
                 gateway::serve(self.proxy, wire, caller, gateway::Door { names, secure }).await;
             }
+            Speak::Dns { answer } => resolver::serve(self.proxy, wire, caller, answer).await,
         }
     }
 

@@ -130,6 +130,8 @@ pub enum Way {
     Transparent,
     /// By base URL.
     Gateway,
+    /// A question for an address.
+    Dns,
 }
 
 /// How an exchange was handled.

@@ -78,7 +78,7 @@ struct Rules {
     /// The port of the transparent listener, where the config has several or there is none
     #[arg(long, value_name = "PORT", value_parser = port())]
     to: Option<u16>,
-    /// The port of the resolver, where there is no config
+    /// The port of the resolver, where the config has several or there is none
     #[arg(long, value_name = "PORT", value_parser = port())]
     dns: Option<u16>,
     /// Leave loopback open between the programs of this network; Keyferry's admin listener and all else there with it
@@ -161,6 +161,11 @@ impl Rules {
         let config = found.as_ref().map(|(config, _)| config);
         let named = !self.uid.is_empty() || !self.cgroup.is_empty() || !self.interface.is_empty();
         let transparent = self.transparent(config)?;
+        let dns = match (self.dns, config) {
+            (Some(port), _) => Some(everywhere(port)),
+            (None, Some(config)) => resolver(config)?,
+            (None, None) => None,
+        };
         let listeners = config.map_or_else(Vec::new, |config| streams(config, transparent));
         let plan = Plan {
             name: self.place.name.clone(),
@@ -174,7 +179,7 @@ impl Rules {
             spared_mark: self.spare_mark,
             ports: self.port.clone(),
             transparent,
-            dns: self.dns.map(everywhere),
+            dns,
             listeners,
             loopback: self.loopback,
         };
@@ -222,12 +227,37 @@ impl Rules {
     }
 }
 
-/// The config's other TCP listeners.
+/// The config's resolver, if it has one.
+fn resolver(config: &Config) -> Result<Option<SocketAddr>, Failed> {
+    let all = config
+        .listen
+        .iter()
+        .filter_map(|listen| match (&listen.speak, &listen.bind) {
+            (Speak::Dns { .. }, Bind::Tcp(address)) => Some(*address),
+            _ => None,
+        });
+    match all.collect::<Vec<_>>().as_slice() {
+        [] => Ok(None),
+        [address] if address.port() != 0 => Ok(Some(*address)),
+        [_] => Err(Failed::Usage(
+            "the resolver has another port at each start: give it one".to_owned(),
+        )),
+        _ => {
+            let told = "the config has several resolvers: say with `--dns PORT` which one is meant";
+            Err(Failed::Usage(told.to_owned()))
+        }
+    }
+}
+
+/// The config's other TCP listeners for agents.
 fn streams(config: &Config, transparent: SocketAddr) -> Vec<SocketAddr> {
-    let all = config.listen.iter().filter_map(|listen| match listen.bind {
-        Bind::Tcp(address) => Some(address),
-        Bind::Unix(_) | Bind::Vsock(_) | Bind::Passed(_) => None,
-    });
+    let all = config
+        .listen
+        .iter()
+        .filter_map(|listen| match (&listen.speak, &listen.bind) {
+            (Speak::Dns { .. }, _) | (_, Bind::Unix(_) | Bind::Vsock(_) | Bind::Passed(_)) => None,
+            (_, Bind::Tcp(address)) => Some(*address),
+        });
     all.filter(|address| *address != transparent && address.port() != 0)
         .collect()
 }

@@ -11,7 +11,7 @@ use crate::base::template::Template;
 use http::HeaderName;
 use ipnet::IpNet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +98,11 @@ pub enum Speak {
         /// Hosts it is called by, beside addresses and names of one label.
         names: Arc<[Host]>,
     },
+    /// DNS, over UDP and TCP: addresses of what the rules allow.
+    Dns {
+        /// What every allowed name has for addresses; with none, each has its own.
+        answer: Arc<[IpAddr]>,
+    },
 }
 
 /// How the firewall brings connections to a transparent listener.
@@ -117,6 +122,7 @@ impl Speak {
             Self::Socks => "socks",
             Self::Transparent { .. } => "transparent",
             Self::Gateway { .. } => "gateway",
+            Self::Dns { .. } => "dns",
         }
     }
 }
@@ -167,7 +173,7 @@ pub struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed {
     /// The address to dial.
-    pub ip: std::net::IpAddr,
+    pub ip: IpAddr,
     /// The port to dial instead of the target's own.
     pub port: Option<u16>,
 }

@@ -38,7 +38,8 @@ section! {
         /// `systemd:NAME` is the socket that a service manager passes under that name.
         "bind" bind: Text,
         /// What is spoken there: `proxy` (HTTP proxying, CONNECT and absolute-form, and SOCKS5 too), `socks` (SOCKS5 alone),
-        /// `transparent` (whatever the firewall redirects there) or `gateway` (requests below a base URL). Absent: `proxy`.
+        /// `transparent` (whatever the firewall redirects there), `gateway` (requests below a base URL) or `dns` (a resolver
+        /// that knows what the rules allow). Absent: `proxy`.
         "speak" speak: Option<Text>,
         /// Whether the socket itself is TLS, which makes it an HTTPS proxy, or SOCKS5 over TLS.
         "tls" tls: Option<At<bool>>,
@@ -50,6 +51,8 @@ section! {
         "tproxy" tproxy: Option<At<bool>>,
         /// With `gateway`: host names with a dot by which clients may call it.
         "names" names: Option<Many<Text>>,
+        /// With `dns`: the addresses that every allowed name has, such as Keyferry's own. Absent: those it really has.
+        "answer" answer: Option<Many<Text>>,
         /// Networks of load balancers. A connection from there must begin with a PROXY header, version 1 or 2, and the
         /// address it tells of counts as the agent's.
         "proxy_protocol" proxy_protocol: Option<Many<Text>>,
@@ -352,6 +355,7 @@ impl Read for RawListen {
             default: None,
             tproxy: None,
             names: None,
+            answer: None,
             proxy_protocol: None,
         }))
     }

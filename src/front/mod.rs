@@ -1,6 +1,7 @@
 //! What is spoken on a listener, as pure readers: from bytes or a request to the target it asks for.
 //! They trust nothing, do no I/O and know no rule.
 
+pub mod dns;
 pub mod first;
 pub mod gateway;
 pub mod proxy_protocol;

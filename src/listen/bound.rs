@@ -279,7 +279,7 @@ fn clear_stale(path: &Path) -> Result<(), Error> {
     std::fs::remove_file(path).map_err(|e| explain(named, e))
 }
 
-fn explain(address: String, error: io::Error) -> Error {
+pub(super) fn explain(address: String, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::AddrInUse {
         Error::Taken(address)
     } else {

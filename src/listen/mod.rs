@@ -3,10 +3,12 @@
 
 pub mod accept;
 pub mod bound;
+pub mod datagrams;
 pub mod handover;
 pub mod inherited;
 pub mod owner;
 
 pub use accept::{Accepted, serve};
 pub use bound::Bound;
+pub use datagrams::Datagrams;
 pub use inherited::Inherited;

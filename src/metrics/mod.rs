@@ -32,6 +32,7 @@ pub struct Metrics {
     denied: IntCounterVec,
     failed: IntCounterVec,
     secrets: IntCounterVec,
+    questions: IntCounterVec,
     build: IntGaugeVec,
     /// Connections from agents, now.
     pub connections: IntGauge,
@@ -72,6 +73,37 @@ pub enum Fetch {
     Failed,
 }
 
+/// How a DNS question was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// With addresses, or with none of the kind asked for.
+    Answered,
+    /// No rule allows the name.
+    Denied,
+    /// Nothing of the kind is told.
+    Refused,
+    /// The agent asked too often, or too much was being looked up.
+    Limited,
+    /// Nobody knows who asked.
+    Unknown,
+    /// It made no sense.
+    Malformed,
+    /// It was allowed, and could not be looked up.
+    Failed,
+}
+
+impl Told {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Answered, "answered"),
+        (Self::Denied, "denied"),
+        (Self::Refused, "refused"),
+        (Self::Limited, "limited"),
+        (Self::Unknown, "unknown"),
+        (Self::Malformed, "malformed"),
+        (Self::Failed, "failed"),
+    ];
+}
+
 impl Metrics {
     /// Sets up every counter at zero.
     ///
@@ -92,6 +124,7 @@ impl Metrics {
                 "Secrets fetched, by result",
                 "result",
             )?,
+            questions: counters(r, "keyferry_dns_questions_total", "DNS questions, by answer", "answer")?,
             build: add(
                 r,
                 IntGaugeVec::new(Opts::new("keyferry_build_info", "Always 1"), &["version"])?,
@@ -132,11 +165,19 @@ impl Metrics {
             )?,
             registry,
         };
-        metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        for result in ["ok", "failed"] {
-            metrics.secrets.with_label_values(&[result]);
-        }
+        metrics.begin();
         Ok(metrics)
+    }
+
+    /// Series that are there before anything is counted.
+    fn begin(&self) {
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for (_, answer) in Told::ALL {
+            self.questions.with_label_values(&[answer]);
+        }
+        for result in ["ok", "failed"] {
+            self.secrets.with_label_values(&[result]);
+        }
     }
 
     /// The handle for one rule's counters; take it when the config is loaded, not for each request.
@@ -166,6 +207,15 @@ impl Metrics {
     /// Counts a request that broke. `code` must be one of our own.
     pub fn failed(&self, code: &'static str) {
         self.failed.with_label_values(&[code]).inc();
+    }
+
+    /// Counts a DNS question.
+    pub fn asked(&self, told: Told) {
+        let answer = Told::ALL
+            .iter()
+            .find(|(one, _)| *one == told)
+            .map(|(_, answer)| *answer);
+        self.questions.with_label_values(&[answer.unwrap_or_default()]).inc();
     }
 
     /// Counts a try at a secret.

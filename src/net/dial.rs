@@ -36,6 +36,15 @@ impl Dialer {
         self.connect(target, &routable, times).await
     }
 
+    /// The addresses of `host` that may be dialled.
+    pub(super) async fn look_up(&self, host: &Host) -> Result<Vec<IpAddr>, Error> {
+        // The port decides nothing here, but that no listener of Keyferry's is on it.
+        let target = Target::new(host.clone(), 443);
+        let found = self.found(&target, &mut Times::default()).await?;
+        let routable = self.guarded(&target, &found)?;
+        Ok(routable.into_iter().map(|address| address.address().ip()).collect())
+    }
+
     /// Connects to a parent proxy. The operator named it, so its address is not judged; but it must not
     /// be Keyferry itself.
     pub(super) async fn dial_parent(&self, parent: &Target, times: &mut Times) -> Result<TcpStream, Error> {

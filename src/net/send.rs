@@ -18,12 +18,12 @@ use crate::base::paced::Paced;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
 use crate::config::parent::Parent;
-use crate::policy::{Passage, Permitted};
+use crate::policy::{Named, Passage, Permitted};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -201,6 +201,14 @@ impl Upstream {
         tokio::time::timeout(self.connect_time, dial)
             .await
             .unwrap_or_else(|_| Err(Error::ConnectTime(passage.target().clone())))
+    }
+
+    /// The addresses of a name that may be dialled, for an agent that asks for them.
+    ///
+    /// # Errors
+    /// When it has none, or none that agents may reach.
+    pub async fn look_up(&self, named: &Named) -> Result<Vec<IpAddr>, Error> {
+        self.dialer.look_up(named.host()).await
     }
 
     /// Closes connections that idled too long, until the tasks end.

@@ -1,14 +1,14 @@
 //! From agent and ask to a decision: first match wins, nothing matched is denied.
 
 use super::limit::{Held, Limiter, Over};
-use super::permitted::{Passage, Permitted};
+use super::permitted::{Named, Passage, Permitted};
 use crate::base::ask::Ask;
 use crate::base::body::Body;
 use crate::base::glob::HostMap;
-use crate::base::host::Target;
+use crate::base::host::{Host, Target};
 use crate::base::ids::{AgentId, RuleId, SecretId};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Rule};
+use crate::config::model::{Action, Inject, Rate, Rule, RuleLimits};
 use http::Request;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,19 @@ use std::time::Duration;
 pub struct Policy {
     hosts: HostMap<u32>,
     rules: Vec<Ready>,
+    /// The ports that rules speak of.
+    ports: Vec<u16>,
+    /// How often an agent may ask for names.
+    questions: Option<Limiter>,
 }
+
+/// DNS questions of one agent: as many at once, and a tenth of that each second. Opening a connection takes two or three.
+const QUESTIONS: Rate = Rate {
+    count: 1000,
+    per: Duration::from_secs(10),
+};
+/// Of those, such as wait for an answer.
+const WAITING: u32 = 16;
 
 #[derive(Debug)]
 struct Ready {
@@ -127,7 +139,56 @@ impl Policy {
             Ready::new(rule, config.agents.len())
         });
         let rules = rules.collect();
-        Self { hosts, rules }
+        let named = config.rules.iter().flat_map(|rule| &rule.hosts);
+        let mut ports: Vec<u16> = named.filter_map(|pattern| pattern.port).chain([443, 80]).collect();
+        ports.sort_unstable_by_key(|port| (*port != 443, *port));
+        ports.dedup();
+        let questions = RuleLimits {
+            rate: Some(QUESTIONS),
+            concurrent: Some(WAITING),
+            ..RuleLimits::default()
+        };
+        Self {
+            hosts,
+            rules,
+            ports,
+            questions: Limiter::new(&questions, config.agents.len()),
+        }
+    }
+
+    /// A place among this agent's questions, unless it asks too often or too much at one time.
+    pub fn question(&self, agent: AgentId) -> Option<Held> {
+        self.questions.as_ref()?.admit(agent.index()).ok()
+    }
+
+    /// Whether this agent may know where `host` is: some rule lets it be reached, on whatever port.
+    ///
+    /// # Errors
+    /// When none does; why it does not on the first port, which is 443.
+    pub fn name(&self, agent: AgentId, host: &Host) -> Result<Named, Denied> {
+        let mut first = None;
+        for port in &self.ports {
+            match self.allows_some(agent, &Target::new(host.clone(), *port)) {
+                Ok(()) => return Ok(Named(host.clone())),
+                Err(denied) => {
+                    first.get_or_insert(denied);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| unmatched(false, &Target::new(host.clone(), 443))))
+    }
+
+    /// Whether some rule allows this agent anything there, before one denies all.
+    fn allows_some(&self, agent: AgentId, target: &Target) -> Result<(), Denied> {
+        let known = self.hosts.lookup(target);
+        for (_, ready) in self.rules_of(&known).filter(|(_, ready)| ready.rule.speaks_to(agent)) {
+            match &ready.rule.action {
+                Action::Deny { .. } if ready.rule.allow.is_some() => {}
+                Action::Deny { reason } => return Err(ready.denies(target, reason.as_ref())),
+                Action::Intercept { .. } | Action::Tunnel => return Ok(()),
+            }
+        }
+        Err(unmatched(!known.is_empty(), target))
     }
 
     /// What may happen to a connection of `agent` to `target`.

@@ -4,7 +4,7 @@
 use super::limit::Held;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
-use crate::base::host::Target;
+use crate::base::host::{Host, Target};
 use crate::base::ids::{RuleId, SecretId};
 use crate::config::model::{Inject, Rule, Strays};
 use http::{HeaderMap, Method, Request, Uri};
@@ -144,5 +144,16 @@ impl Passage {
     /// What must be kept for as long as the tunnel stands, for the rule's cap on concurrency.
     pub fn held(&self) -> Held {
         self.held.clone()
+    }
+}
+
+/// A name that some rule allows an agent to reach: without a request or a tunnel, only such a one is looked up.
+#[derive(Debug)]
+pub struct Named(pub(super) Host);
+
+impl Named {
+    /// The name.
+    pub fn host(&self) -> &Host {
+        &self.0
     }
 }

@@ -15,6 +15,7 @@ pub mod live;
 pub mod lobby;
 mod named;
 pub mod recorded;
+pub mod resolver;
 pub mod serving;
 pub mod share;
 pub mod socks;

@@ -9,7 +9,7 @@ use crate::config::model::{Admin, Bind, Config, Listen, Proof, Redirect, Speak};
 use crate::config::raw::{AdminMap, ListenMap, RawConfig, RawListen};
 use crate::config::read::Findings;
 use ipnet::IpNet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ fn speak(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Opti
     let spoken = raw.speak.as_ref().map_or("proxy", |text| text.as_str());
     let speak = match (spoken, &raw.speak) {
         ("transparent", _) => return transparent(raw, bind, found),
+        ("dns", _) => dns(raw, bind, found),
         ("gateway", _) => names(raw, found).map(|names| Speak::Gateway { names }),
         ("proxy", _) => Some(Speak::Proxy),
         ("socks", _) => Some(Speak::Socks),
@@ -77,11 +78,12 @@ fn speak(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Opti
                     text.as_ref().map_or(raw.at, |text| text.at),
                     format!("a listener cannot speak `{}`", shown(other)),
                 )
-                .hint("it can speak `proxy`, `socks`, `transparent` or `gateway`");
+                .hint("it can speak `proxy`, `socks`, `transparent`, `gateway` or `dns`");
             None
         }
     };
     let names = raw.names.as_ref().and_then(|names| names.0.first());
+    let answer = raw.answer.as_ref().and_then(|answer| answer.0.first());
     let extra = [
         ("default", "transparent", raw.default.as_ref().map(|text| text.at)),
         ("tproxy", "transparent", raw.tproxy.as_ref().map(|flag| flag.at)),
@@ -90,6 +92,7 @@ fn speak(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Opti
             "gateway",
             names.map(|name| name.at).filter(|_| spoken != "gateway"),
         ),
+        ("answer", "dns", answer.map(|ip| ip.at).filter(|_| spoken != "dns")),
     ];
     let mut fit = true;
     for (key, whose, place) in extra {
@@ -117,6 +120,36 @@ fn names(raw: &ListenMap, found: &mut Findings<'_>) -> Option<Arc<[Host]>> {
     (read.len() == written.len()).then(|| read.into())
 }
 
+/// A resolver, and what it answers.
+fn dns(raw: &ListenMap, bind: Option<&Bind>, found: &mut Findings<'_>) -> Option<Speak> {
+    let mut fit = true;
+    if matches!(bind, Some(Bind::Unix(_) | Bind::Vsock(_) | Bind::Passed(_))) {
+        found
+            .error(raw.bind.at, "names are asked for at an address and a port")
+            .hint("write it like `bind: 0.0.0.0:15053`");
+        fit = false;
+    }
+    if let Some(tls) = raw.tls.as_ref().filter(|tls| tls.value) {
+        found
+            .error(tls.at, "DNS is spoken in the clear here")
+            .hint("take `tls` out");
+        fit = false;
+    }
+    let written = raw.answer.as_ref().map_or(&[][..], |answer| &answer.0);
+    let read = written.iter().filter_map(|text| match text.parse() {
+        Ok(ip) => Some(ip),
+        Err(_) => {
+            found
+                .error(text.at, format!("`{}` is no address", shown(text)))
+                .hint("write it like `answer: [10.77.0.1, \"fd77::1\"]`");
+            None
+        }
+    });
+    let answer: Vec<IpAddr> = read.collect();
+    let whole = answer.len() == written.len();
+    (fit && whole).then(|| Speak::Dns { answer: answer.into() })
+}
+
 /// The networks of load balancers.
 fn balancers(
     raw: &ListenMap,
@@ -129,6 +162,7 @@ fn balancers(
         (Some(Bind::Tcp(_) | Bind::Passed(_)) | None, Some(Speak::Transparent { .. })) => {
             "no balancer stands before a redirected connection"
         }
+        (Some(Bind::Tcp(_)) | None, Some(Speak::Dns { .. })) => "a question has no PROXY header before it",
         (Some(Bind::Tcp(_) | Bind::Passed(_)) | None, _) => return super::upstream::networks(written, found),
         (Some(_), _) => "`proxy_protocol` is for listeners on a TCP address",
     };
@@ -286,7 +320,9 @@ pub(super) fn exposure(config: &Config, raw: &RawConfig, found: &mut Findings<'_
     let nameless = config.agents.iter().all(|a| a.proofs.is_empty());
     for RawListen(listen) in raw.listen.iter().flat_map(|l| &l.0) {
         let open = self::bind(&listen.bind, found).is_some_and(|b| !is_local(&b));
-        if nameless && open {
+        // A resolver has no credential to give.
+        let gives = listen.speak.as_ref().is_none_or(|speak| speak.as_str() != "dns");
+        if nameless && open && gives {
             found
                 .warn(
                     listen.bind.at,

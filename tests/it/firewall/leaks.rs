@@ -5,6 +5,7 @@ use super::{Ground, KEY, Whose};
 use crate::rig::soon;
 use crate::rig::uplink::BEYOND;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// What the probe sends, of either family.
@@ -51,33 +52,38 @@ impl Ground {
     }
 
     /// What curl, which knows of no proxy, is told for `https://HOST/`, over either family.
-    async fn curl(&self, host: &str, family: usize) -> String {
-        let address = if family == 0 {
-            BEYOND[0].to_owned()
-        } else {
-            format!("[{}]", BEYOND[1])
-        };
-        let resolve = format!("{host}:443:{address}");
+    async fn curl(&self, host: &str, family: &str) -> String {
         // The agent may not read the folder that Keyferry's files are in.
         let ca = std::env::temp_dir().join(format!("{}.pem", self.networks.gate()));
         std::fs::copy(&self.proxy.ca, &ca).unwrap();
         let url = format!("https://{host}/hello");
-        let ca_path = ca.to_str().unwrap().to_owned();
+        let trust = ["--cacert", ca.to_str().unwrap()];
         let arguments = [
-            "-sS",
-            "--max-time",
-            "20",
-            "--cacert",
-            &ca_path,
-            "--resolve",
-            &resolve,
-            "-w",
-            "%{http_code}",
-            &url,
-        ];
+            &["-sS", "--max-time", "20", family, "-w", "%{http_code}", &url][..],
+            &trust,
+        ]
+        .concat();
         let output = self.agent("curl", &arguments).await;
         std::fs::remove_file(ca).unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// What dig is told by a name server beyond.
+    async fn dig(&self, question: &str) -> String {
+        let server = format!("@{}", BEYOND[0]);
+        let asked = ["+tries=1", "+time=3", &server].into_iter().chain(question.split(' '));
+        let output = self.agent("dig", &asked.collect::<Vec<_>>()).await;
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether the agent can connect there.
+    async fn connects(&self, to: SocketAddr) -> bool {
+        let script = format!(
+            "import socket; socket.create_connection((\"{}\", {}), 5)",
+            to.ip(),
+            to.port()
+        );
+        self.agent("python3", &["-c", &script]).await.status.success()
     }
 }
 
@@ -94,21 +100,66 @@ async fn nothing_gets_out(whose: Whose, backend: &str) {
     let (out, told) = ground.tried().await;
     assert_eq!(out, BTreeSet::new(), "{whose:?}: {told:#}");
 
-    // What Keyferry is asked for it gets, by its own way out.
-    for family in 0..2 {
+    // What Keyferry is asked for it gets, by its own way out; and names are known that a rule allows.
+    for family in ["-4", "-6"] {
         assert_eq!(ground.curl("api.test", family).await, "hello200", "{whose:?}");
     }
     assert!(ground.api.seen().iter().all(|one| one.all("x-api-key") == [KEY]));
-    let refused = ground.curl("other.test", 0).await;
-    assert!(refused.ends_with("403"), "{refused}");
+    let unknown = ground.curl("other.test", "-4").await;
+    assert!(unknown.contains("Could not resolve host: other.test"), "{unknown}");
+    for over in ["+notcp", "+tcp"] {
+        let refused = ground.dig(&format!("{over} c2VjcmV0.other.test A")).await;
+        assert!(refused.contains("NXDOMAIN"), "{refused}");
+        assert!(
+            ground
+                .dig(&format!("{over} c2VjcmV0.api.test TXT"))
+                .await
+                .contains("REFUSED")
+        );
+    }
     assert_eq!(ground.uplink.seen().await, BTreeSet::new());
-    let beyond = ground.curl("beyond.test", 0).await;
+    let beyond = ground.curl("beyond.test", "-4").await;
     assert!(beyond.ends_with("502"), "nobody answers there: {beyond}");
     assert_eq!(ground.uplink.seen().await, BTreeSet::from(["tcp4/443".to_owned()]));
 
     ground.done("remove", &["--backend", backend]);
     let (again, _) = ground.tried().await;
     assert!(again.is_superset(&expected()), "not all rules are gone: {again:?}");
+}
+
+#[tokio::test]
+async fn without_a_resolver_dns_is_refused_at_once() {
+    for whose in [Whose::Interface, Whose::User] {
+        let ground = Ground::listening(whose, super::LISTEN).await;
+        ground.done("apply", &["--loopback"]);
+        ground.uplink.seen().await;
+        for over in ["+notcp", "+tcp"] {
+            let refused = ground.dig(&format!("{over} api.test A")).await;
+            assert!(
+                !refused.contains("timed out") && !refused.contains("ANSWER"),
+                "{refused}"
+            );
+        }
+        assert_eq!(ground.uplink.seen().await, BTreeSet::new());
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_keyferry_alone_is_reached_unless_it_is_opened() {
+    let ground = Ground::start(Whose::User).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (other, keyferry) = (listener.local_addr().unwrap(), "127.0.0.1:8080".parse().unwrap());
+    assert!(ground.connects(other).await, "without rules nothing is shut");
+    ground.done("apply", &[]);
+    assert_eq!(
+        (ground.connects(other).await, ground.connects(keyferry).await),
+        (false, true)
+    );
+    ground.done("apply", &["--loopback"]);
+    assert_eq!(
+        (ground.connects(other).await, ground.connects(keyferry).await),
+        (true, true)
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::root::Root;
 use crate::rig::tools;
-use crate::rig::uplink::Uplink;
+use crate::rig::uplink::{BEYOND, Uplink};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -42,8 +42,17 @@ struct Ground {
     group: PathBuf,
 }
 
+/// Keyferry's listeners: what is redirected leads there, and a proxy beside it.
+const LISTEN: &str = "{ bind: \"[::]:15001\", speak: transparent }, \"127.0.0.1:8080\"";
+/// Its resolver.
+const RESOLVER: &str = ", { bind: \"[::]:15053\", speak: dns, answer: [198.51.100.2, \"2001:db8:51::2\"] }";
+
 impl Ground {
     async fn start(whose: Whose) -> Self {
+        Self::listening(whose, &[LISTEN, RESOLVER].concat()).await
+    }
+
+    async fn listening(whose: Whose, listen: &str) -> Self {
         let networks = Networks::enter();
         let uplink = Uplink::join(&networks);
         let root = Root::new();
@@ -54,7 +63,7 @@ impl Ground {
             .secret("API_KEY", KEY)
             .rule("host: api.test, inject: [{ header: x-api-key, value: \"${api_key}\" }]")
             .rule("host: beyond.test")
-            .listen("{ bind: \"[::]:15001\", speak: transparent }, \"127.0.0.1:8080\"");
+            .listen(listen);
         let rig = match whose {
             Whose::Everybody => as_itself(rig),
             _ => rig,
@@ -105,32 +114,37 @@ impl Ground {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A program as the agent would start it.
+    /// A program as the agent would start it. Its name server is beyond.
     async fn agent(&self, program: &str, arguments: &[&str]) -> Output {
-        let program = tools::need(program);
         let mut command = match self.whose {
-            Whose::Interface => self.networks.command(program.to_str().unwrap()),
-            Whose::Group => {
-                let mut command = Command::new("/bin/sh");
-                command
-                    .args(["-c", "echo $$ >\"$0\"/cgroup.procs && exec \"$@\""])
-                    .arg(&self.group)
-                    .arg(program);
-                command
-            }
-            Whose::User | Whose::Everybody => {
-                let mut command = Command::new(tools::need("setpriv"));
-                command.args(["--reuid", AGENT, "--regid", AGENT, "--clear-groups"]);
-                // As root's in the other cases: it may write whole packets by itself.
-                command.args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]);
-                command.arg(program);
-                command
-            }
+            Whose::Interface => self.networks.command("unshare"),
+            _ => Command::new(tools::need("unshare")),
         };
         bare(&mut command, "/tmp".as_ref());
-        command.args(arguments).current_dir("/");
-        let mut command = tokio::process::Command::from(command);
-        command.kill_on_drop(true).output().await.unwrap()
+        let become_it = match self.whose {
+            Whose::Interface => "exec \"$@\"".to_owned(),
+            Whose::Group => format!("echo $$ >{}/cgroup.procs && exec \"$@\"", self.group.display()),
+            // As root in the other cases, it may write whole packets by itself.
+            Whose::User | Whose::Everybody => format!(
+                "exec setpriv --reuid {AGENT} --regid {AGENT} --clear-groups --inh-caps +net_raw --ambient-caps +net_raw \"$@\""
+            ),
+        };
+        let script = format!(
+            "printf 'nameserver {}\\n' >\"$0\" && mount --bind \"$0\" /etc/resolv.conf && {become_it}",
+            BEYOND[0]
+        );
+        let servers = std::env::temp_dir().join(format!("{}.resolv", self.networks.gate()));
+        command
+            .args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script])
+            .arg(&servers);
+        command.arg(tools::need(program)).args(arguments).current_dir("/");
+        let output = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        let _ = std::fs::remove_file(servers);
+        output
     }
 }
 

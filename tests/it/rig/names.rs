@@ -22,6 +22,7 @@ pub enum Says {
 pub struct Names {
     address: std::net::Ipv4Addr,
     says: Arc<Mutex<Says>>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Names {
@@ -42,17 +43,24 @@ impl Names {
             }
         };
         let says = Arc::new(Mutex::new(says));
-        let now = says.clone();
+        let (now, asked) = (says.clone(), Arc::<Mutex<Vec<String>>>::default());
+        let heard = asked.clone();
         tokio::spawn(async move {
             let mut question = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut question).await {
+                heard.lock().unwrap().extend(name(&question[..length]));
                 let says = *now.lock().unwrap();
                 if let Some(answer) = answer(&question[..length], says) {
                     let _ = socket.send_to(&answer, from).await;
                 }
             }
         });
-        Self { address, says }
+        Self { address, says, asked }
+    }
+
+    /// The names it was asked for so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 
     /// From now on it says something else.
@@ -80,6 +88,19 @@ impl Names {
         words.push(script);
         words
     }
+}
+
+/// The name that is asked for, `.` after each label.
+fn name(question: &[u8]) -> Option<String> {
+    let (mut rest, mut name) = (question.get(12..)?, String::new());
+    while let [length, after @ ..] = rest
+        && *length > 0
+    {
+        let (label, more) = after.split_at_checked(usize::from(*length))?;
+        name += &format!("{}.", String::from_utf8_lossy(label));
+        rest = more;
+    }
+    Some(name)
 }
 
 /// The answer to a question, which is its own beginning (RFC 1035 §4.1).

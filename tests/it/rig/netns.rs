@@ -93,9 +93,9 @@ impl Networks {
         command
     }
 
-    /// How a shell starts curl in the agent's network.
-    pub fn shell(&self) -> String {
-        format!("ip netns exec {} curl", self.agent)
+    /// How a shell starts a program in the agent's network.
+    pub fn shell(&self, program: &str) -> String {
+        format!("ip netns exec {} {program}", self.agent)
     }
 
     /// A connection of the agent's, from one of its addresses.

@@ -4,6 +4,7 @@
 mod balancer;
 mod bridge;
 mod connect;
+mod dns;
 mod gateway;
 pub mod pages;
 mod socks;

@@ -417,7 +417,7 @@ async fn the_page_about_redirection_works_as_it_stands() {
         .listen(&pages::entry("transparent.md", "listen"));
     let proxy = rig.serve().await;
     // The command is the agent's, and so runs in its network.
-    let inside = networks.shell();
+    let inside = networks.shell("curl");
     let swapped = [("curl", inside.as_str())];
     let printed = pages::run("transparent.md", &proxy, &swapped, &[]).await;
     assert!(printed.last().unwrap().contains("\"/zen\""), "{printed:?}");
