@@ -72,6 +72,7 @@ pub async fn live(
         login::logins(&store),
         around.background.clone(),
     )?);
+    store.reach(&upstream);
     around
         .background
         .spawn(Upstream::tend(Arc::downgrade(&upstream), around.background.clone()));

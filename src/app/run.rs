@@ -188,7 +188,7 @@ fn sources(app: &App) -> Vec<String> {
     let live = app.proxy.live();
     let env = |spec: &crate::config::model::SecretSpec| match &spec.source {
         Source::Env(name) => Some(name.clone()),
-        Source::File(_) | Source::Exec { .. } | Source::Store(_) => None,
+        Source::File(_) | Source::Exec { .. } | Source::Store(_) | Source::Minted(_) => None,
     };
     live.config.secrets.iter().filter_map(env).collect()
 }

@@ -63,6 +63,28 @@ impl Secret {
         Ok(Self(Zeroizing::new(bytes.into_boxed_slice())))
     }
 
+    /// Takes one line of text, or else a document.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub fn either(bytes: Vec<u8>) -> Result<Self, BadSecret> {
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match line.iter().all(|b| *b >= 0x20 && *b != 0x7f) {
+            true => Self::new(bytes),
+            false => Self::document(bytes),
+        }
+    }
+
+    /// Whether it is one line of text, which may stand in a header.
+    ///
+    /// # Errors
+    /// The first control byte otherwise.
+    pub fn is_line(&self) -> Result<(), BadSecret> {
+        let control = self.0.iter().position(|b| *b < 0x20 || *b == 0x7f);
+        control.map_or(Ok(()), |at| Err(BadSecret::Control(at)))
+    }
+
     /// Lends the bytes to `use_it`; nothing that borrows them can leave.
     pub fn expose<R>(&self, use_it: impl FnOnce(&[u8]) -> R) -> R {
         use_it(&self.0)

@@ -2,6 +2,7 @@
 //! tunnelled rule has no place for an injector.
 
 pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
+use super::mint::Mint;
 use super::parent::{Except, Parent, Via};
 use crate::base::ask::Scheme;
 use crate::base::glob::{Allow, HostPattern};
@@ -185,6 +186,8 @@ pub struct SecretSpec {
     pub name: Arc<str>,
     /// Where the value comes from.
     pub source: Source,
+    /// Whether it is a document of several lines, such as a key, and never sent as it is.
+    pub document: bool,
     /// What the agent holds instead. Made up in the value's shape when absent.
     pub placeholder: Option<String>,
     /// The environment variables in which `run` hands the placeholder to the agent.
@@ -209,6 +212,8 @@ pub enum Source {
     },
     /// An entry of Keyferry's own encrypted file.
     Store(String),
+    /// A token that is asked for, or made.
+    Minted(Box<Mint>),
 }
 
 /// One rule.

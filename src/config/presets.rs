@@ -58,6 +58,7 @@ impl More {
         SecretSpec {
             name: self.name.as_str().into(),
             source: Source::Env(self.variable.clone()),
+            document: false,
             placeholder: None,
             agent_env: vec![self.variable.clone()],
         }
@@ -95,6 +96,7 @@ impl Preset {
         SecretSpec {
             name: self.name.into(),
             source: Source::Env(variables.first().cloned().unwrap_or_default()),
+            document: false,
             placeholder: None,
             agent_env: variables.to_vec(),
         }

@@ -104,8 +104,10 @@ section! {
 }
 
 section! {
-    /// Where one credential lives: exactly one of `env`, `file`, `exec` and `store`.
-    #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]}]))]
+    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `oauth2`, `jwt`,
+    /// `github_app`, `gcp` and `azure`.
+    #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
+        {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -119,6 +121,16 @@ section! {
         "timeout" timeout: Option<At<Lasting>>,
         /// An entry of Keyferry's own encrypted file, as `keyferry secret set` names it.
         "store" store: Option<Text>,
+        /// A token that a token endpoint is asked for (OAuth 2.0).
+        "oauth2" oauth2: Option<RawOAuth2>,
+        /// A token that is signed here (JWT).
+        "jwt" jwt: Option<RawJwt>,
+        /// A token of a GitHub App's installation.
+        "github_app" github_app: Option<RawGitHubApp>,
+        /// A token of a Google service account.
+        "gcp" gcp: Option<RawGcp>,
+        /// A token of an application in Microsoft Entra ID.
+        "azure" azure: Option<RawAzure>,
         /// What the agent holds instead. Absent: made up in the same shape as the credential.
         "placeholder" placeholder: Option<Text>,
         /// The environment variables in which `keyferry run` hands the placeholder to the agent.
@@ -210,9 +222,11 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4` and `placeholder`.
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4`, `placeholder`, and of
+    /// those that make one and show it as `Authorization: Bearer …`: `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["placeholder"]}],
+        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["placeholder"]},
+        {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}],
         "dependentRequired" = {"header": ["value"], "query": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
         /// A secret's name: `Authorization: Bearer …`.
@@ -227,6 +241,16 @@ section! {
         "value" value: Option<Text>,
         /// The request is signed for AWS, or what speaks as it does, in the place of the agent's own signature.
         "sigv4" sigv4: Option<RawSigV4>,
+        /// A token that a token endpoint is asked for (OAuth 2.0).
+        "oauth2" oauth2: Option<RawOAuth2>,
+        /// A token that is signed here (JWT).
+        "jwt" jwt: Option<RawJwt>,
+        /// A token of a GitHub App's installation.
+        "github_app" github_app: Option<RawGitHubApp>,
+        /// A token of a Google service account.
+        "gcp" gcp: Option<RawGcp>,
+        /// A token of an application in Microsoft Entra ID.
+        "azure" azure: Option<RawAzure>,
         /// A secret's name: what the agent holds instead of it is swapped for it, in the places of `in`.
         "placeholder" placeholder: Option<Text>,
         /// With `placeholder`: `header:NAME`, `query:NAME`, `path`, `body:/POINTER` or `websocket`.
@@ -260,6 +284,120 @@ section! {
         /// `unsigned`: a body whose hash the client does not state goes out without one, over TLS. Absent: `signed`, but for
         /// S3, whose clients choose.
         "payload" payload: Option<Text>,
+    }
+}
+
+section! {
+    /// What a token endpoint is asked (RFC 6749), and who asks.
+    RawOAuth2, "`oauth2`", {
+        /// `client_credentials`, `refresh_token` or `jwt_bearer` (RFC 7523).
+        "grant" grant: Text,
+        /// The token endpoint: `https://…`.
+        "token_url" token_url: Text,
+        /// The client's id.
+        "client_id" client_id: Option<Text>,
+        /// The secret that is the client's.
+        "client_secret" client_secret: Option<Text>,
+        /// How the client's secret is shown: `basic` or `post`. Absent: `basic`.
+        "client_auth" client_auth: Option<Text>,
+        /// The secret that is a private key, PEM. It signs the assertion of `jwt_bearer`; for other grants it proves the
+        /// client (`private_key_jwt`).
+        "private_key" private_key: Option<Text>,
+        /// With `private_key`: the key's id (`kid`).
+        "key_id" key_id: Option<Text>,
+        /// With `refresh_token`: the secret that is the first one. What takes its place is kept in Keyferry's encrypted file.
+        "refresh_token" refresh_token: Option<Text>,
+        /// With `jwt_bearer`: who says so (`iss`). Absent: `client_id`.
+        "issuer" issuer: Option<Text>,
+        /// With `jwt_bearer`: for whom (`sub`). Absent: as `issuer`.
+        "subject" subject: Option<Text>,
+        /// With `private_key`: whom the assertion is for (`aud`). Absent: `token_url`.
+        "audience" audience: Option<Text>,
+        /// What the token is for.
+        "scopes" scopes: Option<Many<Text>>,
+        /// What else is said in the form, such as `audience` or `resource`.
+        "parameters" parameters: Option<Named<Text>>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A token that is signed here (RFC 7519), with RS256, ES256 or EdDSA as the key is.
+    RawJwt, "`jwt`", {
+        /// The secret that is the private key, PEM.
+        "private_key" private_key: Text,
+        /// The key's id (`kid`).
+        "key_id" key_id: Option<Text>,
+        /// Who says so (`iss`).
+        "issuer" issuer: Option<Text>,
+        /// About whom (`sub`).
+        "subject" subject: Option<Text>,
+        /// For whom (`aud`).
+        "audience" audience: Option<Text>,
+        /// Further claims, each a text.
+        "claims" claims: Option<Named<Text>>,
+        /// How long each token is good for. Absent: `5m`.
+        "lifetime" lifetime: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A GitHub App's installation.
+    RawGitHubApp, "`github_app`", {
+        /// The app's id, or its client id.
+        "app_id" app_id: Text,
+        /// The number of the installation.
+        "installation" installation: Text,
+        /// The secret that is the app's private key, PEM.
+        "private_key" private_key: Text,
+        /// The repositories that the token is for, by name without owner. Absent: all of the installation.
+        "repositories" repositories: Option<Many<Text>>,
+        /// What it may do there, such as `contents: write`. Absent: all that the installation may.
+        "permissions" permissions: Option<Named<Text>>,
+        /// The API of an enterprise server. Absent: `https://api.github.com`.
+        "api" api: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A Google service account: an access token with `scopes`, or an identity token for `audience`.
+    #[schemars(extend("oneOf" = [{"required": ["scopes"]}, {"required": ["audience"]}]))]
+    RawGcp, "`gcp`", {
+        /// The secret that is the account's key file, JSON.
+        "key" key: Text,
+        /// The scopes of an access token, such as `https://www.googleapis.com/auth/cloud-platform`.
+        "scopes" scopes: Option<Many<Text>>,
+        /// The audience of an identity token: the URL of a Cloud Run service, or the client id of IAP.
+        "audience" audience: Option<Text>,
+        /// Where to ask. Absent: where the key file says.
+        "token_url" token_url: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// An application in Microsoft Entra ID, known by a secret, or by a certificate and its key.
+    RawAzure, "`azure`", {
+        /// The tenant's id or domain.
+        "tenant" tenant: Text,
+        /// The application's id.
+        "client_id" client_id: Text,
+        /// The secret that is the application's.
+        "client_secret" client_secret: Option<Text>,
+        /// The secret that is its certificate, PEM.
+        "certificate" certificate: Option<Text>,
+        /// The secret that is the certificate's private key, PEM.
+        "private_key" private_key: Option<Text>,
+        /// What the token is for, such as `https://management.azure.com/.default`.
+        "scope" scope: Text,
+        /// Another cloud. Absent: `https://login.microsoftonline.com`.
+        "authority" authority: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
     }
 }
 

@@ -4,11 +4,11 @@ use super::place::{self, Swap};
 use super::{Error, Misplaced, StandIns, body, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
-use crate::base::ids::SecretId;
+use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Place, SigV4, Strays};
+use crate::config::model::{Action, Inject, Place, Rule, SigV4, Source, Strays};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
@@ -28,6 +28,8 @@ pub struct Injector {
     store: Arc<Store>,
     stand_ins: Arc<StandIns>,
     needles: Box<[ArcSwapOption<Prepared>]>,
+    /// Whether a rule gives anything that can be had anew, by rule.
+    renewable: Box<[bool]>,
     /// How long a body that is searched may take to come.
     body_time: Duration,
     /// The room for bodies that are collected to be signed.
@@ -47,6 +49,8 @@ struct Prepared {
 pub struct Armed {
     /// Names of the credentials placed, for the record.
     pub credentials: Vec<Arc<str>>,
+    /// Which of their values.
+    pub given: Vec<(SecretId, u64)>,
     /// What must not come back.
     pub needles: Vec<Arc<Needles>>,
     /// Stand-ins to swap in the text messages of a WebSocket.
@@ -79,6 +83,7 @@ impl Injector {
             store,
             stand_ins,
             needles,
+            renewable: config.rules.iter().map(|rule| is_renewable(config, rule)).collect(),
             body_time: config.limits.response_time,
             signed_bodies: sigv4::Budget::new(config.limits.response_time),
         };
@@ -98,6 +103,17 @@ impl Injector {
                 self.prepared(id, &held);
             }
         }
+    }
+
+    /// Whether a request of this rule that is refused may be sent again with another value.
+    pub fn may_renew(&self, rule: RuleId) -> bool {
+        self.renewable.get(rule.index()).copied().unwrap_or_default()
+    }
+
+    /// Notes that a host did not take what it was given. True when it may be given something else.
+    pub fn refused(&self, armed: &Armed) -> bool {
+        let given = armed.given.iter();
+        given.filter(|(id, version)| self.store.refused(*id, *version)).count() > 0
     }
 
     /// Places every credential of the rule that permitted this ask.
@@ -327,6 +343,7 @@ impl Injector {
         let name = self.stand_ins.name(id);
         if !armed.credentials.contains(&name) {
             armed.credentials.push(name);
+            armed.given.push((id, held.version));
             self.prepared(id, &held).add_to(armed);
         }
         Ok(held)
@@ -390,6 +407,17 @@ impl Prepared {
         armed.needles.push(Arc::clone(&self.needles));
         armed.needles.extend(self.before.clone());
     }
+}
+
+fn is_renewable(config: &Config, rule: &Rule) -> bool {
+    let Action::Intercept { inject, .. } = &rule.action else {
+        return false;
+    };
+    let fetched = |id| {
+        let source = config.secret(id).map(|spec| &spec.source);
+        matches!(source, Some(Source::Exec { .. } | Source::Minted(_)))
+    };
+    inject.iter().flat_map(Inject::secrets).any(fetched)
 }
 
 /// The headers that an injection is alone to fill.

@@ -15,7 +15,8 @@ struct Without {
 
 /// Takes fields of these `names`, and of their aliases, out of the body's trailers.
 pub(super) fn without(body: Body, names: Vec<HeaderName>) -> Body {
-    if names.is_empty() || body.is_end_stream() {
+    // A body of our own has none.
+    if names.is_empty() || body.is_end_stream() || matches!(body, Body::Full(_)) {
         return body;
     }
     Body::wrap(Without { body, names })

@@ -3,6 +3,7 @@
 
 mod awaited;
 pub mod dial;
+pub mod errand;
 mod expect;
 pub mod guard;
 mod interim;
@@ -102,6 +103,9 @@ pub enum Error {
     /// More header fields than are taken.
     #[error("{0} sent {1} header fields; at most {most} are taken", most = shape::MOST_HEADERS)]
     Fields(Target, usize),
+    /// An answer to a request of Keyferry's own is longer than any should be.
+    #[error("{0} sent more than {1} bytes")]
+    Long(Target, usize),
     /// The agent began to send a request body and stopped.
     #[error("the agent sent nothing of its request body for {0:?}")]
     Stalled(std::time::Duration),

@@ -17,7 +17,8 @@ use crate::base::metered::Metered;
 use crate::base::paced::Paced;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
-use crate::config::parent::Parent;
+use crate::config::parent::{Parent, Via};
+use crate::policy::limit::Held;
 use crate::policy::{Named, Passage, Permitted};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -65,7 +66,7 @@ pub struct Lease {
     kept: Option<Kept>,
     gate: Option<Gate>,
     upload: Option<Upload>,
-    _held: crate::policy::limit::Held,
+    _held: Held,
 }
 
 #[derive(Debug)]
@@ -145,8 +146,19 @@ impl Upstream {
     /// # Errors
     /// When no connection can be had, or no valid response comes in time.
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
-        let parent = self.config.parent(&permitted.rule().via, permitted.target()).cloned();
-        let (target, scheme, mut request, held) = permitted.into_ask();
+        let rule = Arc::clone(permitted.rule());
+        let (target, scheme, request, held) = permitted.into_ask();
+        self.carry((target, scheme, &rule.via), request, held).await
+    }
+
+    /// Sends what policy permitted, or what Keyferry asks for itself.
+    pub(super) async fn carry(
+        &self,
+        (target, scheme, via): (Target, Scheme, &Via),
+        mut request: Request<Body>,
+        held: Held,
+    ) -> Result<Answer, Error> {
+        let parent = self.config.parent(via, &target).cloned();
         let awaited = Awaited::watch(&mut request);
         let mut key = Key {
             scheme,

@@ -116,6 +116,35 @@ impl Permitted {
         std::mem::replace(self.request.body_mut(), Body::Empty)
     }
 
+    /// The same request once more, where there is no body, or one that is at hand.
+    pub fn replay(&self) -> Option<Self> {
+        let body = match self.request.body() {
+            Body::Full(Some(bytes)) => Body::full(bytes.clone()),
+            body if http_body::Body::is_end_stream(body) => Body::Empty,
+            _ => return None,
+        };
+        if self.request.headers().contains_key(http::header::UPGRADE) {
+            return None;
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = self.request.method().clone();
+        *request.uri_mut() = self.request.uri().clone();
+        *request.version_mut() = self.request.version();
+        *request.headers_mut() = self.request.headers().clone();
+        Some(Self {
+            target: self.target.clone(),
+            scheme: self.scheme,
+            request,
+            id: self.id,
+            rule: Arc::clone(&self.rule),
+            inject: Arc::clone(&self.inject),
+            plaintext: self.plaintext,
+            strays: self.strays,
+            watched: Arc::clone(&self.watched),
+            held: self.held.clone(),
+        })
+    }
+
     /// Gives up the proof for what is sent: the way out, and only it, calls this.
     pub fn into_ask(self) -> (Target, Scheme, Request<Body>, Held) {
         (self.target, self.scheme, self.request, self.held)

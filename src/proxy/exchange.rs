@@ -88,9 +88,12 @@ impl Proxy {
         } else {
             scrub::ask(permitted.headers_mut())
         };
+        let renewable = live.injector.may_renew(permitted.rule_id());
+        let again = renewable.then(|| permitted.replay()).flatten();
         // Whatever an upstream says of itself, in a certificate too, may be what it was given.
         let forwarded = self.forward(&live, permitted, &limits, entry).await;
         let answer = forwarded.map_err(|fault| fault.masked(&armed.needles))?;
+        let (answer, armed) = self.once_more(&live, (answer, armed), again, &limits, entry).await?;
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
@@ -123,7 +126,7 @@ impl Proxy {
         entry.rule = live.rules.get(permitted.rule_id().index()).cloned();
     }
 
-    async fn forward(
+    pub(super) async fn forward(
         &self,
         live: &Live,
         permitted: Permitted,

@@ -322,7 +322,7 @@ impl From<net::Error> for Fault {
             E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
             E::ResponseTime(target) => late(format!("{target} sent no response in time")),
             E::Stalled(_) => Self::stopped_coming(cause),
-            E::Interim(target) | E::Fields(target, _) => gateway(
+            E::Interim(target) | E::Fields(target, _) | E::Long(target, _) => gateway(
                 "upstream_protocol",
                 format!("{target} sent more than any response needs"),
             ),

@@ -1,6 +1,7 @@
 //! The data path: from an accepted connection to the last byte of the last reply. The only room that
 //! sees the whole of it, and it holds no policy of its own: each step hands on a proof.
 
+mod again;
 pub mod connection;
 pub mod counted;
 pub mod entry;

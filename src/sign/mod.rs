@@ -1,4 +1,6 @@
-//! Signatures: pure functions of a secret and of what is signed. Nothing here knows of a request in flight, of a
-//! store or of a clock.
+//! Signatures, and credentials in the form that whoever asks for them wants: pure functions of a secret and of what is
+//! signed or said. Nothing here knows of a request in flight, of a store or of a clock.
 
+pub mod jwt;
+pub mod said;
 pub mod sigv4;

@@ -141,6 +141,16 @@ impl EncryptedFile {
         Ok(())
     }
 
+    /// The same with a value that its caller keeps.
+    pub(super) fn set_shared(&self, name: &str, value: &Secret) -> Result<(), Error> {
+        let copy = value.expose(|bytes| Secret::either(bytes.to_vec()));
+        let copy = copy.map_err(|reason| Error::Value {
+            name: name.to_owned(),
+            reason,
+        })?;
+        self.set(name, copy)
+    }
+
     /// Removes the entry of that name. False when there was none.
     ///
     /// # Errors
@@ -262,7 +272,7 @@ impl EncryptedFile {
     fn read(&self, plain: &[u8]) -> Result<BTreeMap<String, Secret>, Error> {
         let all: BTreeMap<String, String> =
             serde_json::from_slice(plain).map_err(|_| self.damaged("there is no list of secrets in it"))?;
-        let entry = |(name, value): (String, String)| match Secret::new(value.into_bytes()) {
+        let entry = |(name, value): (String, String)| match Secret::either(value.into_bytes()) {
             Ok(secret) => Ok((name, secret)),
             Err(reason) => Err(Error::Value { name, reason }),
         };

@@ -89,6 +89,49 @@ pub enum Cause {
     /// The encrypted file cannot be used.
     #[error(transparent)]
     Encrypted(Arc<encrypted::Error>),
+    /// There is no way to a token service, or it broke off.
+    #[error("cannot ask {at}: {source}")]
+    Remote {
+        /// Which.
+        at: String,
+        /// What came between.
+        #[source]
+        source: Arc<crate::net::Error>,
+    },
+    /// It did not answer in time.
+    #[error("{at} did not answer within {after:?}; raise `timeout` if it needs longer")]
+    RemoteTimeout {
+        /// Which.
+        at: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// It refused, or answered what is of no use.
+    #[error("{at} answered {status}: {reason}")]
+    RemoteAnswer {
+        /// Which.
+        at: String,
+        /// The status of its answer.
+        status: u16,
+        /// What is wrong with it; nothing of the answer but words that a standard knows.
+        reason: String,
+    },
+    /// A secret that it is made with cannot be had.
+    #[error("it is made with secret `{name}`: {cause}")]
+    MadeWith {
+        /// Which.
+        name: Arc<str>,
+        /// Why.
+        cause: Box<Cause>,
+    },
+    /// A secret that it is made with is not what it should be.
+    #[error("it is made with secret `{name}`: {reason}")]
+    MadeOf {
+        /// Which.
+        name: Arc<str>,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The program is being stopped.
     #[error("keyferry is stopping")]
     Stopping,

@@ -2,6 +2,7 @@
 //! is left alone for a while.
 
 use super::error::{Cause, LONGEST};
+use super::source;
 use crate::base::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::{ExitStatus, Stdio};
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 ///
 /// There is no shell and no input. What it writes to standard error goes nowhere: it may hold the
 /// value. When its time is up, or nobody waits any more, its whole process group is killed.
-pub(super) async fn run(argv: &[String], timeout: Duration) -> Result<Secret, Cause> {
+pub(super) async fn run(argv: &[String], timeout: Duration, document: bool) -> Result<Secret, Cause> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(Cause::Unknown);
     };
@@ -56,7 +57,7 @@ pub(super) async fn run(argv: &[String], timeout: Duration) -> Result<Secret, Ca
     }
     // The bytes move out of their wrapper into the secret, which wipes them.
     let mut bytes = bytes;
-    Secret::new(std::mem::take(&mut *bytes)).map_err(|reason| Cause::ExecValue {
+    source::shaped(std::mem::take(&mut *bytes), document).map_err(|reason| Cause::ExecValue {
         program: name(),
         reason,
     })

@@ -2,8 +2,9 @@
 //! while after it failed.
 
 use super::error::Cause;
-use super::{Held, Inner, Slot, exec};
+use super::{Held, Inner, Slot, exec, mint};
 use crate::base::ids::SecretId;
+use crate::base::secret::Secret;
 use crate::config::model::Source;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(super) async fn wait(inner: &Arc<Inner>, id: SecretId) -> Result<Arc<Held>, 
 /// It runs as a task of its own: the first who asked may go away, the others still wait.
 pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<Ending>, Cause> {
     let slot = inner.slots.get(id.index()).ok_or(Cause::Unknown)?;
-    if !matches!(slot.source, Source::Exec { .. }) {
+    if !matches!(slot.source, Source::Exec { .. } | Source::Minted(_)) {
         return Err(Cause::Unknown);
     }
     let mut fetching = slot.fetching.lock();
@@ -60,7 +61,7 @@ pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<E
     let tasks = inner.tasks.clone();
     tasks.spawn(async move {
         if let Some(slot) = inner.slots.get(id.index()) {
-            let result = fetch(slot).await;
+            let result = fetch(&inner, slot).await;
             inner.fetched(result.is_ok());
             tell.send_replace(Some(result));
         }
@@ -68,13 +69,24 @@ pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<E
     Ok(running)
 }
 
-async fn fetch(slot: &Slot) -> Result<Arc<Held>, Cause> {
-    let Source::Exec { argv, ttl, timeout } = &slot.source else {
-        return Err(Cause::Unknown);
-    };
+/// A value, and how long it is good for, counted from before it was asked for: it may have been old already.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) secret: Secret,
+    pub(super) ttl: Option<Duration>,
+}
+
+async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
     let begun = Instant::now();
-    let result = exec::run(argv, *timeout).await.map(|secret| {
-        // Counted from before the run: the program may have handed out something already old.
+    let fetched = match &slot.source {
+        Source::Exec { argv, ttl, timeout } => {
+            let secret = exec::run(argv, *timeout, slot.document).await;
+            secret.map(|secret| Fetched { secret, ttl: *ttl })
+        }
+        Source::Minted(mint) => mint::mint(inner, slot, mint).await,
+        Source::Env(_) | Source::File(_) | Source::Store(_) => return Err(Cause::Unknown),
+    };
+    let result = fetched.map(|Fetched { secret, ttl }| {
         let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl));
         slot.renew(&Held::new(secret), term).0
     });

@@ -9,6 +9,8 @@ mod error;
 mod exec;
 mod fetch;
 mod key;
+mod mint;
+mod remote;
 mod source;
 mod watch;
 
@@ -20,15 +22,16 @@ use crate::base::ids::SecretId;
 use crate::base::secret::Secret;
 use crate::base::tasks::Tasks;
 use crate::config::model::{SecretSpec, Source};
+use crate::net::Upstream;
 use arc_swap::ArcSwapOption;
 use fetch::Fetching;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -105,6 +108,10 @@ struct Inner {
     encrypted: EncryptedFile,
     tasks: Tasks,
     on_fetch: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+    /// The way to token services, once there is one.
+    way: OnceLock<Weak<Upstream>>,
+    /// Refresh tokens that could not be stored, by the entry they belong in.
+    rotated: Mutex<HashMap<String, Arc<Secret>>>,
     /// What the encrypted file looked like when it was last read.
     seen: Mutex<Option<encrypted::Stamp>>,
 }
@@ -114,6 +121,8 @@ struct Inner {
 struct Slot {
     name: Arc<str>,
     source: Source,
+    /// Whether it may be of several lines.
+    document: bool,
     /// Whether a file may be read again.
     watched: bool,
     current: ArcSwapOption<Current>,
@@ -130,6 +139,8 @@ struct Current {
     before: Option<Arc<Held>>,
     /// From when on a use has it fetched again, and from when on it is no good.
     term: Option<(Instant, Instant)>,
+    /// When it was taken up.
+    since: Instant,
 }
 
 /// What a slot has to give.
@@ -181,6 +192,8 @@ impl Store {
             encrypted,
             tasks: tasks.clone(),
             on_fetch: options.on_fetch,
+            way: OnceLock::new(),
+            rotated: Mutex::default(),
             seen: Mutex::new(seen),
         });
         let stop = CancellationToken::new();
@@ -192,6 +205,39 @@ impl Store {
             inner,
             _watching: Arc::new(stop.drop_guard()),
         })
+    }
+
+    /// Gives it the way to token services. What is asked of them goes the way of every request.
+    pub fn reach(&self, way: &Arc<Upstream>) {
+        // There is one for each configuration, and so for each store.
+        let _ = self.inner.way.set(Arc::downgrade(way));
+    }
+
+    /// Notes that a host did not take this version of a value. True when another may be had: one that is there
+    /// already, or one that is fetched when it is next wanted. A value that was fetched a moment ago stays: whoever
+    /// can bring about refusals must not be able to have it fetched without end.
+    pub fn refused(&self, id: SecretId, version: u64) -> bool {
+        let Some(slot) = self.inner.slots.get(id.index()) else {
+            return false;
+        };
+        let Some(current) = slot.current.load_full() else {
+            return false;
+        };
+        if current.held.version != version {
+            return true;
+        }
+        let fetched = matches!(slot.source, Source::Exec { .. } | Source::Minted(_));
+        let now = Instant::now();
+        if !fetched || now.duration_since(current.since) < LEAST_AGE {
+            return false;
+        }
+        slot.current.store(Some(Arc::new(Current {
+            held: Arc::clone(&current.held),
+            before: current.before.clone(),
+            term: Some((now, now)),
+            since: current.since,
+        })));
+        true
     }
 
     /// The value of now, if it is at hand; then no lock is taken. If it is not, or not for long, and
@@ -265,6 +311,9 @@ impl fmt::Debug for Inner {
     }
 }
 
+/// How old a value must be to be fetched again because a host refused it.
+const LEAST_AGE: Duration = Duration::from_secs(5);
+
 /// What the encrypted file holds, or why it cannot be read.
 type Stored = Result<BTreeMap<String, Arc<Held>>, Cause>;
 
@@ -280,12 +329,12 @@ impl Slot {
         let before = previous.and_then(|store| store.inner.slots.iter().find(|slot| slot.name == spec.name));
         let same_source = before.filter(|slot| slot.source == spec.source);
         let held = match &spec.source {
-            Source::Env(variable) => Some(Held::new(source::env(variable)?)),
+            Source::Env(variable) => Some(Held::new(source::env(variable, spec.document)?)),
             // A pipe gave its value at the start, and has no more to give.
             Source::File(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
-            Source::File(path) => Some(Held::new(read_file(&spec.name, path, previous.is_none())?)),
-            Source::Store(entry) => Some(stored_entry(stored, entry)?),
-            Source::Exec { .. } => None,
+            Source::File(path) => Some(Held::new(read_file(spec, path, previous.is_none())?)),
+            Source::Store(entry) => Some(stored_entry(stored, entry, spec.document)?),
+            Source::Exec { .. } | Source::Minted(_) => None,
         };
         let current = match held {
             Some(held) => {
@@ -296,11 +345,12 @@ impl Slot {
         let watched = match &spec.source {
             Source::File(path) => source::is_regular(path),
             Source::Store(_) => true,
-            Source::Env(_) | Source::Exec { .. } => false,
+            Source::Env(_) | Source::Exec { .. } | Source::Minted(_) => false,
         };
         Ok(Self {
             name: Arc::clone(&spec.name),
             source: spec.source.clone(),
+            document: spec.document,
             watched,
             current: ArcSwapOption::new(current),
             fetching: Mutex::default(),
@@ -333,7 +383,13 @@ impl Slot {
             (held, Some(Arc::clone(&now.held)))
         };
         let held = Arc::clone(held);
-        Arc::new(Current { held, before, term })
+        let since = Instant::now();
+        Arc::new(Current {
+            held,
+            before,
+            term,
+            since,
+        })
     }
 
     /// Takes up a value. True when it differs from the one before.
@@ -352,28 +408,34 @@ impl Current {
             held: Arc::clone(held),
             before: None,
             term,
+            since: Instant::now(),
         })
     }
 }
 
 /// A pipe is waited for at the start only: later on there are agents to serve.
-fn read_file(name: &str, path: &Path, may_wait: bool) -> Result<Secret, Cause> {
+fn read_file(spec: &SecretSpec, path: &Path, may_wait: bool) -> Result<Secret, Cause> {
     let secret = if may_wait {
-        source::file(path)?
+        source::file(path, spec.document)?
     } else {
-        source::regular(path)?
+        source::regular(path, spec.document)?
     };
     if source::is_open_to_others(path) {
-        tracing::warn!(secret = name, path = %path.display(), "the file can be read by other users; `chmod 600` closes it");
+        tracing::warn!(secret = %spec.name, path = %path.display(), "the file can be read by other users; `chmod 600` closes it");
     }
     Ok(secret)
 }
 
-fn stored_entry(stored: &Stored, entry: &str) -> Result<Arc<Held>, Cause> {
+fn stored_entry(stored: &Stored, entry: &str, document: bool) -> Result<Arc<Held>, Cause> {
     let all = stored.as_ref().map_err(Cause::clone)?;
-    all.get(entry)
-        .cloned()
-        .ok_or_else(|| Cause::NotStored(entry.to_owned()))
+    let found = all.get(entry).ok_or_else(|| Cause::NotStored(entry.to_owned()))?;
+    match found.secret.is_line() {
+        Err(reason) if !document => {
+            let name = entry.to_owned();
+            Err(Cause::Encrypted(Arc::new(encrypted::Error::Value { name, reason })))
+        }
+        _ => Ok(Arc::clone(found)),
+    }
 }
 
 #[cfg(test)]

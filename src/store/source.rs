@@ -1,7 +1,7 @@
 //! Sources that are read in one go: the environment and files.
 
 use super::error::{Cause, LONGEST};
-use crate::base::secret::Secret;
+use crate::base::secret::{BadSecret, Secret};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
@@ -9,33 +9,42 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// One line of text; or, where that is wanted, a document of several.
+pub(super) fn shaped(bytes: Vec<u8>, document: bool) -> Result<Secret, BadSecret> {
+    if document {
+        Secret::either(bytes)
+    } else {
+        Secret::new(bytes)
+    }
+}
+
 /// Reads a variable of Keyferry's own environment.
-pub(super) fn env(variable: &str) -> Result<Secret, Cause> {
+pub(super) fn env(variable: &str, document: bool) -> Result<Secret, Cause> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads a secret from the environment"
     )]
     let value = std::env::var_os(variable).ok_or_else(|| Cause::EnvUnset(variable.to_owned()))?;
-    Secret::new(value.into_vec()).map_err(|reason| Cause::EnvValue(variable.to_owned(), reason))
+    shaped(value.into_vec(), document).map_err(|reason| Cause::EnvValue(variable.to_owned(), reason))
 }
 
 /// Reads a file that holds a value and nothing else. A pipe is waited for.
-pub(super) fn file(path: &Path) -> Result<Secret, Cause> {
-    value(path, File::open(path))
+pub(super) fn file(path: &Path, document: bool) -> Result<Secret, Cause> {
+    value(path, File::open(path), document)
 }
 
 /// Reads such a file where nobody may be kept waiting, as by a pipe that nobody writes to.
-pub(super) fn regular(path: &Path) -> Result<Secret, Cause> {
+pub(super) fn regular(path: &Path, document: bool) -> Result<Secret, Cause> {
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let opened = File::options().read(true).custom_flags(nonblock).open(path);
     let regular = opened.and_then(|file| match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(std::io::Error::other("it is no regular file")),
     });
-    value(path, regular)
+    value(path, regular, document)
 }
 
-fn value(path: &Path, opened: std::io::Result<File>) -> Result<Secret, Cause> {
+fn value(path: &Path, opened: std::io::Result<File>, document: bool) -> Result<Secret, Cause> {
     let failed = |error: std::io::Error| Cause::File {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -51,7 +60,7 @@ fn value(path: &Path, opened: std::io::Result<File>) -> Result<Secret, Cause> {
         drop(zeroize::Zeroizing::new(bytes));
         return Err(Cause::FileLong(path.to_owned()));
     }
-    Secret::new(bytes).map_err(|reason| Cause::FileValue {
+    shaped(bytes, document).map_err(|reason| Cause::FileValue {
         path: path.to_owned(),
         reason,
     })

@@ -9,6 +9,7 @@ fn spec(name: &str, source: Source) -> SecretSpec {
     SecretSpec {
         name: name.into(),
         source,
+        document: false,
         placeholder: None,
         agent_env: Vec::new(),
     }

@@ -126,7 +126,7 @@ impl Inner {
         let watched = || self.slots.iter().filter(|slot| slot.watched);
         for slot in watched() {
             if let Source::File(path) = &slot.source {
-                self.take_up(slot, source::regular(path).map(Held::new));
+                self.take_up(slot, source::regular(path, slot.document).map(Held::new));
             }
         }
         if watched().any(|slot| matches!(slot.source, Source::Store(_))) {
@@ -146,7 +146,7 @@ impl Inner {
         }
         for slot in &self.slots {
             let Source::Store(entry) = &slot.source else { continue };
-            self.take_up(slot, super::stored_entry(&stored, entry));
+            self.take_up(slot, super::stored_entry(&stored, entry, slot.document));
         }
     }
 

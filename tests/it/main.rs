@@ -35,6 +35,7 @@ mod layers;
 mod leaves;
 mod limits;
 mod listeners;
+mod minting;
 mod pages;
 mod parents;
 mod records;

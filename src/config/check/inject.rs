@@ -1,5 +1,6 @@
 //! Injections: one credential each, and no two in one place.
 
+use super::mint::Written;
 use super::scope::Scope;
 use super::sigv4;
 use super::slots::{header, query, slot};
@@ -7,7 +8,8 @@ use crate::base::ids::SecretId;
 use crate::base::template::{BadTemplate, Template};
 use crate::config::leaf::{At, Many, Text};
 use crate::config::looks::looks_secret;
-use crate::config::model::{Inject, Place as Slot};
+use crate::config::mint::Mint;
+use crate::config::model::{Inject, Place as Slot, SecretSpec, Source};
 use crate::config::raw::{RawBasic, RawInject};
 use crate::config::read::Findings;
 use http::HeaderName;
@@ -40,6 +42,7 @@ pub(super) fn all(many: &At<Many<RawInject>>, scope: &mut Scope<'_>, found: &mut
 
 fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
     strays(raw, found);
+    let minted = Written::of_inject(raw);
     let given = [
         raw.bearer.is_some(),
         raw.basic.is_some(),
@@ -48,13 +51,13 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         raw.sigv4.is_some(),
         raw.placeholder.is_some(),
     ];
-    match given.iter().filter(|given| **given).count() {
+    match given.iter().filter(|given| **given).count() + minted.given().count() {
         1 => {}
         _ if raw.bad => return None,
         0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4` and `placeholder`");
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
             return None;
         }
         _ => {
@@ -63,6 +66,9 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
                 .hint("begin another item with `- ` for the other");
             return None;
         }
+    }
+    if let Some(kind) = minted.given().next() {
+        return minted.mint(scope, found).map(|mint| implied(kind, mint, scope));
     }
     if let Some(secret) = &raw.bearer {
         return injected(secret, scope, found).map(Inject::Bearer);
@@ -88,6 +94,22 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         });
     }
     placeholder(raw, raw.placeholder.as_ref()?, scope, found)
+}
+
+/// A token that a rule has minted for itself: a secret that no other can name.
+fn implied(kind: &str, mint: Mint, scope: &mut Scope<'_>) -> Inject {
+    let name = format!("{}/{kind}", scope.rule);
+    let id = SecretId(scope.secrets.add(&name));
+    scope.used.insert(id);
+    scope.injected.insert(id);
+    scope.implicit.push(SecretSpec {
+        name: name.into(),
+        source: Source::Minted(Box::new(mint)),
+        document: false,
+        placeholder: None,
+        agent_env: Vec::new(),
+    });
+    Inject::Bearer(id)
 }
 
 /// `value` and `in` where they mean nothing.

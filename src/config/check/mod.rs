@@ -6,6 +6,7 @@ mod certificates;
 mod expand;
 mod inject;
 mod listen;
+mod mint;
 mod mount;
 mod parent;
 mod rules;
@@ -44,7 +45,7 @@ pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> 
     let rules = rules::check(&expanded, &mut scope, found);
     let audit = audit::check(raw.audit.as_ref(), &scope, raw, found);
     let limits = limits(raw.limits.as_ref(), found);
-    let secrets = secrets::check(raw, &expanded, &scope, found);
+    let secrets = secrets::check(raw, &expanded, &mut scope, found);
 
     if written.is_empty() && !raw.bad {
         found

@@ -28,6 +28,7 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
                 .hint("logs and denials name the rule: give it a name of its own");
         }
         scope.preset = each.preset.zip(each.secret);
+        scope.rule.clone_from(&each.name);
         let rule = rule(each, scope, found);
         scope.preset = None;
         if let Some(rule) = rule {

@@ -54,7 +54,11 @@ pub(super) struct Scope<'p> {
     pub(super) used: HashSet<SecretId>,
     /// Secrets a rule injects.
     pub(super) injected: HashSet<SecretId>,
-    /// Secrets that presets bring along; they follow the written ones, in this order.
+    /// Secrets that are documents, such as private keys.
+    pub(super) documents: HashSet<SecretId>,
+    /// While a rule is checked: its name.
+    pub(super) rule: String,
+    /// Secrets that presets and rules bring along; they follow the written ones, in this order.
     pub(super) implicit: Vec<SecretSpec>,
     /// While a preset's rule is checked: the preset, and the secret that is its own.
     pub(super) preset: Option<(&'static Preset, SecretId)>,
@@ -68,6 +72,8 @@ impl<'p> Scope<'p> {
             agents: Names::default(),
             used: HashSet::new(),
             injected: HashSet::new(),
+            documents: HashSet::new(),
+            rule: String::new(),
             implicit: Vec::new(),
             preset: None,
         }

@@ -1,10 +1,12 @@
 //! Secrets: where each lives, what the agent holds instead.
 
 use super::expand::Expanded;
+use super::mint::Written;
 use super::scope::{Scope, name_is_fit, variable_is_fit};
 use crate::base::ids::SecretId;
 use crate::config::leaf::{At, Text};
 use crate::config::looks::shown;
+use crate::config::mint::Mint;
 use crate::config::model::{SecretSpec, Source};
 use crate::config::presets::Preset;
 use crate::config::raw::{RawConfig, RawSecret, SecretMap};
@@ -32,9 +34,11 @@ pub(super) fn names(raw: &[(Text, Option<RawSecret>)], scope: &mut Scope<'_>, fo
 pub(super) fn check(
     raw: &RawConfig,
     expanded: &[Expanded<'_>],
-    scope: &Scope<'_>,
+    scope: &mut Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<Vec<SecretSpec>> {
+    // First those that are made with others: these are then in use, and known to be documents.
+    let mut minted = minted(raw, scope, found);
     let presets: HashMap<SecretId, &Preset> = expanded.iter().filter_map(|e| Some((e.secret?, e.preset?))).collect();
     let mut specs = Vec::new();
     let mut variables: HashMap<String, String> = HashMap::new();
@@ -52,7 +56,7 @@ pub(super) fn check(
             let more = more.find(|more| more.name == name.value)?;
             Some(std::slice::from_ref(&more.variable))
         });
-        let Some(spec) = spec(name, secret, usual, scope.injected.contains(&id), scope, found) else {
+        let Some(spec) = spec((name, id), secret, usual, minted.remove(&id), scope, found) else {
             continue;
         };
         for variable in &spec.agent_env {
@@ -73,20 +77,69 @@ pub(super) fn check(
         return None;
     }
     specs.extend(scope.implicit.iter().cloned());
-    Some(specs)
+    in_no_circle(&specs, raw, found).then_some(specs)
+}
+
+/// The tokens that secrets of the config are.
+fn minted(raw: &RawConfig, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> HashMap<SecretId, Mint> {
+    let written = (0..).map(SecretId).zip(raw.secrets());
+    let minted = written.filter_map(|(id, (_, secret))| {
+        let written = Written::of_secret(&secret.as_ref()?.0);
+        written.given().next()?;
+        Some((id, written.mint(scope, found)?))
+    });
+    minted.collect()
+}
+
+/// Tells of a token that is made with itself.
+fn in_no_circle(specs: &[SecretSpec], raw: &RawConfig, found: &mut Findings<'_>) -> bool {
+    let mut sound = true;
+    for (start, (name, _)) in raw.secrets().iter().enumerate() {
+        let (mut reached, mut open) = (vec![false; specs.len()], vec![start]);
+        while let Some(at) = open.pop() {
+            let Some(Source::Minted(mint)) = specs.get(at).map(|spec| &spec.source) else {
+                continue;
+            };
+            for next in mint.uses().into_iter().map(|uses| uses.id.index()) {
+                if reached.get_mut(next).is_some_and(|seen| !std::mem::replace(seen, true)) {
+                    open.push(next);
+                }
+            }
+        }
+        if reached.get(start) == Some(&true) {
+            found
+                .error(name.at, format!("secret `{}` is made with itself", shown(name)))
+                .hint("name the secret that it is to be made with");
+            sound = false;
+        }
+    }
+    sound
 }
 
 /// One secret. Where the config does not say in which variables the agent finds its placeholder,
 /// they are the preset's, or the one the value itself comes from.
 fn spec(
-    name: &Text,
+    (name, id): (&Text, SecretId),
     raw: &SecretMap,
     usual: Option<&[String]>,
-    injected: bool,
+    minted: Option<Mint>,
     scope: &Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<SecretSpec> {
-    let source = source(name, raw, scope, found);
+    let (injected, document) = (scope.injected.contains(&id), scope.documents.contains(&id));
+    if injected && document {
+        found
+            .error(
+                name.at,
+                format!(
+                    "`{}` is a key that tokens are made with, and a rule sends it",
+                    shown(name)
+                ),
+            )
+            .hint("keep it for one of the two");
+        return None;
+    }
+    let source = source(name, raw, minted, scope, found);
     let fit = raw
         .agent_env
         .iter()
@@ -104,12 +157,19 @@ fn spec(
     Some(SecretSpec {
         name: name.as_str().into(),
         source,
+        document,
         placeholder: raw.placeholder.as_ref().map(|p| p.value.clone()),
         agent_env,
     })
 }
 
-fn source(name: &Text, raw: &SecretMap, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
+fn source(
+    name: &Text,
+    raw: &SecretMap,
+    minted: Option<Mint>,
+    scope: &Scope<'_>,
+    found: &mut Findings<'_>,
+) -> Option<Source> {
     if raw.exec.is_none() && !raw.bad {
         for (place, key) in [(&raw.ttl, "ttl"), (&raw.timeout, "timeout")] {
             if let Some(place) = place {
@@ -119,29 +179,44 @@ fn source(name: &Text, raw: &SecretMap, scope: &Scope<'_>, found: &mut Findings<
             }
         }
     }
-    match (&raw.env, &raw.file, &raw.exec, &raw.store) {
-        (Some(env), None, None, None) => variable_is_fit(env, found).then(|| Source::Env(env.value.clone())),
-        (None, Some(file), None, None) => scope.path(file, found).map(Source::File),
-        (None, None, Some(argv), None) => exec(raw, argv, scope, found),
-        (None, None, None, Some(entry)) => {
-            name_is_fit(entry, "an entry of the store", found);
-            Some(Source::Store(entry.value.clone()))
-        }
-        _ if raw.bad => None,
-        (None, None, None, None) => {
+    let made = Written::of_secret(raw).given().count();
+    let places = [&raw.env, &raw.file, &raw.store]
+        .into_iter()
+        .filter(|place| place.is_some())
+        .count();
+    match places + made + usize::from(raw.exec.is_some()) {
+        1 => {}
+        _ if raw.bad => return None,
+        0 => {
             found
                 .error(name.at, format!("nothing says where secret `{}` lives", name.value))
-                .hint("add one of `env`, `file`, `exec` and `store`");
-            None
+                .hint(format!("add one of {PLACES}"));
+            return None;
         }
         _ => {
             found
                 .error(name.at, format!("secret `{}` lives in more than one place", name.value))
-                .hint("keep one of `env`, `file`, `exec` and `store`");
-            None
+                .hint(format!("keep one of {PLACES}"));
+            return None;
         }
     }
+    if let Some(env) = &raw.env {
+        return variable_is_fit(env, found).then(|| Source::Env(env.value.clone()));
+    }
+    if let Some(file) = &raw.file {
+        return scope.path(file, found).map(Source::File);
+    }
+    if let Some(argv) = &raw.exec {
+        return exec(raw, argv, scope, found);
+    }
+    if let Some(entry) = &raw.store {
+        name_is_fit(entry, "an entry of the store", found);
+        return Some(Source::Store(entry.value.clone()));
+    }
+    minted.map(|mint| Source::Minted(Box::new(mint)))
 }
+
+const PLACES: &str = "`env`, `file`, `exec`, `store`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {

@@ -5,7 +5,7 @@ mod clients;
 mod faults;
 mod names;
 mod page;
-mod servers;
+pub mod servers;
 mod streams;
 mod vectors;
 mod witness;

@@ -15,12 +15,12 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it is without TLS.
     pub plain: SocketAddr,
-    _running: Running,
+    pub running: Running,
 }
 
 impl Server {
     /// Starts `command`, which is to listen on `plain`, for these names.
-    async fn start(root: &Root, names: &[&str], command: Command, plain: SocketAddr) -> Self {
+    pub async fn start(root: &Root, names: &[&str], command: Command, plain: SocketAddr) -> Self {
         let running = Running::start(command);
         let end = tokio::time::Instant::now() + PATIENCE;
         while TcpStream::connect(plain).await.is_err() {
@@ -42,7 +42,7 @@ impl Server {
         Self {
             address,
             plain,
-            _running: running,
+            running,
         }
     }
 }
@@ -53,7 +53,7 @@ async fn pass(tls: TlsAcceptor, tcp: TcpStream, plain: SocketAddr) {
     }
 }
 
-async fn free() -> SocketAddr {
+pub async fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 

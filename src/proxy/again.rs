@@ -1,0 +1,43 @@
+//! A request that is refused for its credential, sent once more with a newer one.
+
+use super::fault::Fault;
+use super::live::{Live, Proxy};
+use super::recorded::Entry;
+use crate::config::model::RuleLimits;
+use crate::inject::Armed;
+use crate::net::Answer;
+use crate::policy::Permitted;
+use http::StatusCode;
+
+impl Proxy {
+    /// Takes a 401 for the sign that a token was revoked before its time: where another can be had, and the request is
+    /// at hand `again`, it is sent once more. Otherwise the answer stands.
+    ///
+    /// # Errors
+    /// When the second try breaks.
+    pub(super) async fn once_more(
+        &self,
+        live: &Live,
+        (answer, armed): (Answer, Armed),
+        again: Option<Permitted>,
+        limits: &RuleLimits,
+        entry: &mut Entry,
+    ) -> Result<(Answer, Armed), Fault> {
+        let Some(mut again) = again.filter(|_| answer.response.status() == StatusCode::UNAUTHORIZED) else {
+            return Ok((answer, armed));
+        };
+        if !live.injector.refused(&armed) {
+            return Ok((answer, armed));
+        }
+        let mut renewed = match live.injector.arm(&mut again).await {
+            Ok(renewed) if renewed.given != armed.given => renewed,
+            _ => return Ok((answer, armed)),
+        };
+        // The first try may come back in the answer to the second.
+        renewed.needles.extend(armed.needles);
+        drop(answer);
+        let answer = self.forward(live, again, limits, entry).await;
+        let answer = answer.map_err(|fault| fault.masked(&renewed.needles))?;
+        Ok((answer, renewed))
+    }
+}
