@@ -17,6 +17,7 @@ use crate::config::model::{Bind, Limits, Listen, Speak};
 use crate::listen::bound::Local;
 use crate::listen::{self, Accepted, Bound, Datagrams, Inherited, owner, serve};
 use crate::metrics::Metrics;
+use crate::net::guard::is_here;
 use crate::proxy::connection::{Caller, Own};
 use crate::proxy::lobby::{Guest, Lobby};
 use crate::proxy::share::Shares;
@@ -319,9 +320,14 @@ impl Door {
 fn original(peer: Peer, redirected: Option<listen::bound::Original>) -> Original {
     match (peer, redirected) {
         (_, None) => Original::Unknown,
-        (Peer::Tcp(peer), Some(to)) if to.from_here && owner::is_own(peer, to.address) => Original::Own,
+        (Peer::Tcp(peer), Some(to)) if to.may_be_from_here && made_here(peer, to.address) => Original::Own,
         (_, Some(to)) => Original::To(to.address),
     }
+}
+
+/// Whether this very process made the connection; looking through all sockets is for those that come from this machine.
+fn made_here(peer: SocketAddr, to: SocketAddr) -> bool {
+    is_here(peer.ip().to_canonical()) && owner::is_own(peer, to)
 }
 
 fn tcp(local: &Local) -> Option<SocketAddr> {

@@ -46,7 +46,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the stream fails.
-    pub async fn look<T>(&mut self, limit: usize, decide: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
+    pub async fn look<T>(&mut self, limit: usize, mut decide: impl FnMut(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
         loop {
             let found = decide(&self.ahead);
             if found.is_some() || self.ahead.len() >= limit {

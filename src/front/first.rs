@@ -1,5 +1,5 @@
 //! The first bytes of a connection: what is spoken on it, and which host they name. Pure, and asked again with each
-//! byte that comes, so that it cannot matter how they were split.
+//! byte that comes, so that it cannot matter how they were split: not for what they say, nor for what it costs.
 
 use super::socks;
 pub use crate::base::meter::PREFACE;
@@ -66,16 +66,35 @@ pub fn spoken(seen: &[u8]) -> Option<Spoken> {
 
 /// What is spoken and which host is named; `None` while more bytes are due.
 pub fn read(seen: &[u8]) -> Option<First> {
-    match spoken(seen)? {
-        Spoken::Tls => hello(seen),
-        Spoken::Http(Version::Http1) => head(seen),
-        Spoken::Http(Version::Http2) => Some(First::Http2),
-        Spoken::Socks | Spoken::Other => Some(First::Other),
-    }
+    Reading::default().more(seen)
 }
 
-fn hello(seen: &[u8]) -> Option<First> {
-    Hello::default().push(seen)
+/// First bytes in the reading. What was read once is not read again for each byte after it, or a client could make work
+/// that grows with the square of what it sends.
+#[derive(Debug, Default)]
+pub struct Reading {
+    hello: Hello,
+    read: usize,
+}
+
+/// A head as short as this may be read once more for each byte: junk is known as such at once.
+const SHORT: usize = 256;
+
+impl Reading {
+    /// Takes all that came so far, of which it may have seen a part before; `None` while more is due.
+    pub fn more(&mut self, seen: &[u8]) -> Option<First> {
+        let came = seen.get(self.read..).unwrap_or_default();
+        let decided = match spoken(seen)? {
+            Spoken::Tls => self.hello.push(came),
+            // It is whole at the end of a line, of which there are at most as many as fields.
+            Spoken::Http(Version::Http1) if seen.len() <= SHORT || came.contains(&b'\n') => head(seen),
+            Spoken::Http(Version::Http1) => None,
+            Spoken::Http(Version::Http2) => Some(First::Http2),
+            Spoken::Socks | Spoken::Other => Some(First::Other),
+        };
+        self.read = seen.len();
+        decided
+    }
 }
 
 /// A ClientHello in the reading. It is read as the TLS library will that is to answer it, so that the two cannot find
@@ -194,12 +213,66 @@ mod tests {
             assert_eq!(read(&hello[..hello.len() - 1]), None);
             assert_eq!(read(&hello), named("a.test"));
             assert_eq!(read(&[&hello[..], b"more"].concat()), named("a.test"));
+            assert_eq!(byte_by_byte(&hello), (named("a.test"), hello.len()));
         }
+    }
+
+    /// What bytes that come one at a time decide, and with how many of them.
+    fn byte_by_byte(bytes: &[u8]) -> (Option<First>, usize) {
+        let mut reading = Reading::default();
+        let decided = (1..=bytes.len()).find_map(|end| Some((reading.more(&bytes[..end])?, end)));
+        decided.map_or((None, bytes.len()), |(first, end)| (Some(first), end))
+    }
+
+    #[test]
+    fn what_is_long_and_comes_byte_by_byte_costs_no_more_than_its_length() {
+        let hello = in_records(&client_hello("a.test", 300), 16_000);
+        assert!(hello.len() > 60_000, "{}", hello.len());
+        let long_line = [
+            b"GET / HTTP/1.1\r\nHost: a.test\r\nx: ",
+            &[b'x'; 2_000_000][..],
+            b"\r\n\r\n",
+        ]
+        .concat();
+        let many_lines = [
+            b"GET / HTTP/1.1\r\nHost: a.test\r\n",
+            "x: y\r\n".repeat(100).as_bytes(),
+            b"\r\n",
+        ]
+        .concat();
+        let begun = std::time::Instant::now();
+        assert_eq!(byte_by_byte(&hello), (named("a.test"), hello.len()));
+        for head in [long_line, many_lines] {
+            assert_eq!(
+                byte_by_byte(&head),
+                (Some(First::Http1(Some("a.test".to_owned()))), head.len())
+            );
+        }
+        // Read anew for each byte, it would be hours.
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(60),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]
     fn an_address_is_no_name_and_junk_is_no_hello() {
         assert_eq!(read(&client_hello("192.0.2.1", 0)), Some(First::Tls(None)));
+        for address in ["192.0.2.10", "[fd77::10]"] {
+            let mut hello = client_hello("abcde.test", 0);
+            let at = hello.windows(10).position(|ten| ten == b"abcde.test").unwrap();
+            hello[at..at + 10].copy_from_slice(address.as_bytes());
+            // The one is an address by RFC 6066 §3, which names none; the other nothing at all.
+            let expected = address.starts_with('1');
+            assert_eq!(
+                read(&hello) == Some(First::Tls(None)),
+                expected,
+                "{address}: {:?}",
+                read(&hello)
+            );
+            assert!(expected || matches!(read(&hello), Some(First::BadTls(_))));
+        }
         let mut hello = client_hello("abcdef.test", 0);
         let at = hello.windows(6).position(|six| six == b"abcdef").unwrap();
         hello[at] = 0;

@@ -52,8 +52,9 @@ impl AsFd for Socket {
 pub struct Original {
     /// The address the agent dialled.
     pub address: SocketAddr,
-    /// Whether a program of this machine dialled it: what is redirected on its way out arrives on loopback.
-    pub from_here: bool,
+    /// Whether a program of this machine may have dialled it: what REDIRECT takes on its way out arrives on loopback. With
+    /// TPROXY nothing but the other side's address could tell.
+    pub may_be_from_here: bool,
 }
 
 /// Where a socket is really bound.
@@ -194,7 +195,7 @@ impl Bound {
         };
         (!direct).then(|| Original {
             address: canonical(original),
-            from_here: self.redirect == Some(Redirect::Nat) && reached.ip().to_canonical().is_loopback(),
+            may_be_from_here: self.redirect == Some(Redirect::Tproxy) || reached.ip().to_canonical().is_loopback(),
         })
     }
 

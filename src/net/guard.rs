@@ -64,7 +64,7 @@ impl Guard {
 
 /// Whether an address is one of this machine's own interfaces, as they are now. Nothing is sent: connecting a datagram
 /// socket only asks the kernel for the route, and to itself a machine goes from the very address, or over loopback.
-pub(super) fn is_here(ip: IpAddr) -> bool {
+pub fn is_here(ip: IpAddr) -> bool {
     let any: IpAddr = match ip {
         _ if ip.is_unspecified() => return true,
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -88,7 +88,9 @@ async fn plan(proxy: &Proxy, wire: &mut Wire, address: SocketAddr, default: Opti
     let longest = limits.head_bytes.max(first::LONGEST_HELLO);
     let unnamed = || default.unwrap_or_else(|| Target::new(Host::from(address.ip()), address.port()));
     let port = address.port();
-    match proxy.first(limits.head_time, wire.look(longest, first::read)).await {
+    let mut reading = first::Reading::default();
+    let whole = wire.look(longest, |seen| reading.more(seen));
+    match proxy.first(limits.head_time, whole).await {
         None if proxy.is_closing() => Plan::Gone,
         None => Plan::Refused(incomplete("they did not become one in time")),
         Some(Err(_)) => Plan::Gone,

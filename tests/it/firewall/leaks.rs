@@ -2,17 +2,19 @@
 //! packet that arrives.
 
 use super::{Ground, KEY, Whose};
-use crate::rig::soon;
 use crate::rig::uplink::BEYOND;
+use crate::rig::{soon, tools};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
 /// What the probe sends, of either family.
-const SENT: [&str; 15] = [
+const SENT: [&str; 17] = [
     "fragments",
     "icmp",
     "raw/132",
+    "raw/136",
+    "raw/41",
     "raw/47",
     "tcp/22",
     "tcp/25",
@@ -27,12 +29,22 @@ const SENT: [&str; 15] = [
     "udp/53",
 ];
 
-fn expected() -> BTreeSet<String> {
+fn expected(whose: Whose) -> BTreeSet<String> {
     let versions = SENT.iter().flat_map(|one| {
         let (kind, rest) = one.split_at(one.find('/').unwrap_or(one.len()));
         ["4", "6"].map(|version| format!("{kind}{version}{rest}"))
     });
-    versions.collect()
+    let frame = (whose == Whose::Interface).then_some("udp4/27");
+    let alone = ["tcp4/26", "udp4/26"].into_iter().chain(frame).map(str::to_owned);
+    versions.chain(alone).collect()
+}
+
+/// The link address of an interface here.
+fn link_address(interface: &str) -> String {
+    let mut ip = std::process::Command::new(tools::need("ip"));
+    let output = ip.args(["-br", "link", "show", interface]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().nth(2).unwrap().to_owned()
 }
 
 impl Ground {
@@ -41,9 +53,13 @@ impl Ground {
         self.uplink.seen().await;
         let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/firewall/probe.py");
         let script = std::fs::read_to_string(probe).unwrap();
+        let gateway = match self.whose {
+            Whose::Interface => link_address("vg"),
+            _ => String::new(),
+        };
         let output = soon(
             "the probe",
-            self.agent("python3", &["-c", &script, BEYOND[0], BEYOND[1]]),
+            self.agent("python3", &["-c", &script, BEYOND[0], BEYOND[1], &gateway]),
         )
         .await;
         let told = serde_json::from_slice(&output.stdout);
@@ -90,7 +106,7 @@ impl Ground {
 async fn nothing_gets_out(whose: Whose, backend: &str) {
     let ground = Ground::start(whose).await;
     let (open, told) = ground.tried().await;
-    let missing: Vec<_> = expected().difference(&open).cloned().collect();
+    let missing: Vec<_> = expected(whose).difference(&open).cloned().collect();
     assert!(
         missing.is_empty(),
         "the probe cannot see {missing:?} even without rules: {told:#}"
@@ -124,7 +140,7 @@ async fn nothing_gets_out(whose: Whose, backend: &str) {
 
     ground.done("remove", &["--backend", backend]);
     let (again, _) = ground.tried().await;
-    assert!(again.is_superset(&expected()), "not all rules are gone: {again:?}");
+    assert!(again.is_superset(&expected(whose)), "not all rules are gone: {again:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ import struct
 import sys
 
 FAR = {4: sys.argv[1], 6: sys.argv[2]}
+# The link address of the gateway, where the agent is on a line of its own.
+GATEWAY = sys.argv[3]
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 # A query for example.test, type A.
 QUERY = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\x01\0\x01"
@@ -44,9 +46,29 @@ def ping(version):
         icmp.sendto(struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, 0, 9) + b"leak", (FAR[version], 0))
 
 
+def mapped(kind, port):
+    """IPv4 by an IPv6 socket."""
+    with socket.socket(socket.AF_INET6, kind) as either:
+        either.settimeout(1)
+        either.connect((f"::ffff:{FAR[4]}", port))
+        either.send(b"leak")
+
+
 def raw(version, protocol):
     with socket.socket(FAMILY[version], socket.SOCK_RAW, protocol) as ip:
         ip.sendto(b"leak", (FAR[version], 0))
+
+
+def frame():
+    """A whole Ethernet frame, past the agent's own firewall: only one beyond its reach can hold it."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as line:
+        line.bind(("va", 0))
+        own = line.getsockname()[4]
+        payload = struct.pack("!HHHH", 27, 27, 12, 0) + b"leak"
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, socket.inet_aton("10.77.0.2"),
+                           socket.inet_aton(FAR[4]))
+        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        line.send(bytes.fromhex(GATEWAY.replace(":", "")) + own + b"\x08\x00" + head + payload)
 
 
 def crafted():
@@ -68,9 +90,13 @@ for version in (4, 6):
     WAYS[f"fragments{version}"] = lambda v=version: datagram(v, 9, b"leak" * 1000)
     WAYS[f"icmp{version}/raw"] = lambda v=version: echo(v)
     WAYS[f"icmp{version}/ping"] = lambda v=version: ping(v)
-    for protocol in (47, 132):
+    for protocol in (41, 47, 132, 136):
         WAYS[f"raw{version}/{protocol}"] = lambda v=version, p=protocol: raw(v, p)
 WAYS["raw4/crafted"] = crafted
+WAYS["mapped/tcp"] = lambda: mapped(socket.SOCK_STREAM, 26)
+WAYS["mapped/udp"] = lambda: mapped(socket.SOCK_DGRAM, 26)
+if GATEWAY:
+    WAYS["frame"] = frame
 
 told = {}
 for name, way in WAYS.items():

@@ -6,6 +6,7 @@ mod bridge;
 mod connect;
 mod dns;
 mod gateway;
+mod hellos;
 pub mod pages;
 mod socks;
 mod table;

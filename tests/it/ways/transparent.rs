@@ -33,14 +33,14 @@ const TPROXY: &str = "table inet keyferry {
 }";
 
 /// A gateway with Keyferry on it.
-struct Gateway {
-    networks: Networks,
-    proxy: Proxy,
+pub(super) struct Gateway {
+    pub(super) networks: Networks,
+    pub(super) proxy: Proxy,
 }
 
 impl Gateway {
     /// Moves to the gateway's side; origins must be started after.
-    fn networks(tproxy: bool) -> Networks {
+    pub(super) fn networks(tproxy: bool) -> Networks {
         let networks = Networks::enter();
         if tproxy {
             for family in ["", "-6 "] {
@@ -52,7 +52,7 @@ impl Gateway {
         networks
     }
 
-    async fn serve(networks: Networks, rig: Rig, more: &str) -> Self {
+    pub(super) async fn serve(networks: Networks, rig: Rig, more: &str) -> Self {
         let listen = format!("{{ bind: \"[::]:15001\", speak: transparent{more} }}");
         // What is far for the agent is an address of the gateway itself, where nothing is dialled unless allowed.
         let rig = rig.allow_networks("127.0.0.0/8, \"203.0.113.0/24\", \"2001:db8::/32\"");
@@ -62,7 +62,7 @@ impl Gateway {
         }
     }
 
-    async fn dial(&self, port: u16) -> Raw<TcpStream> {
+    pub(super) async fn dial(&self, port: u16) -> Raw<TcpStream> {
         self.dial_from(AGENT[0], FAR[0], port).await
     }
 
@@ -127,7 +127,7 @@ mod tproxy_v6 {
 }
 
 /// A gateway with origins for TLS and plain HTTP.
-async fn ground(more: &str, rules: &[&str]) -> (Gateway, Origin, Origin) {
+pub(super) async fn ground(more: &str, rules: &[&str]) -> (Gateway, Origin, Origin) {
     let networks = Gateway::networks(false);
     let root = Root::new();
     let (api, plain) = (
@@ -361,6 +361,31 @@ async fn keyferrys_own_connections_sent_back_to_it_are_told_as_a_loop() {
 }
 
 #[tokio::test]
+async fn keyferrys_own_connections_that_tproxy_sends_back_are_told_as_a_loop() {
+    for (family, far, to) in [
+        ("ip", FAR[0], "203.0.113.10:443"),
+        ("ip6", FAR[1], "[2001:db8::10]:443"),
+    ] {
+        let networks = Gateway::networks(true);
+        // What goes to an address of the gateway's own comes in by loopback, where TPROXY takes it too.
+        networks.nft(&format!(
+            "table inet own {{ chain prerouting {{ type filter hook prerouting priority mangle; \
+             iifname lo {family} daddr {far} tcp dport 443 tproxy {family} to :15001 meta mark set 1 accept; }}\n }}"
+        ));
+        let rig = Rig::new(&Root::new())
+            .reach_as("far.test", to.parse().unwrap())
+            .rule("host: far.test");
+        let gateway = Gateway::serve(networks, rig, ", tproxy: true").await;
+        let raw = gateway.dial(443).await;
+        let mut http = gateway.proxy.agent.http_over(raw.io, "far.test", false).await;
+        assert_eq!(http.reply(get("https://far.test/")).await.status, 502);
+        let records = gateway.proxy.records(2).await;
+        assert_eq!(records.len(), 2, "{records:#?}");
+        assert!(records.iter().any(|one| one["code"] == "loop_detected"), "{records:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_leads_back_to_keyferry_is_told_as_a_loop() {
     let networks = Gateway::networks(false);
     let rig = Rig::new(&Root::new())
@@ -454,7 +479,7 @@ async fn the_page_about_tproxy_works_as_it_stands() {
 }
 
 /// The ClientHello of a client that asks for `name`.
-fn client_hello(name: &str) -> Vec<u8> {
+pub(super) fn client_hello(name: &str) -> Vec<u8> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
