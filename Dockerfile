@@ -18,11 +18,17 @@ RUN rustup target add "$(uname -m)-unknown-linux-musl"
 COPY . .
 RUN target="$(uname -m)-unknown-linux-musl" \
     && cargo build --release --locked --bin keyferry --target "$target" \
-    && mkdir -p /image/usr/bin /image/etc/ssl/certs /image/etc/keyferry /image/var/lib/keyferry /image/tmp \
+    && mkdir -p /image/usr/bin /image/etc/ssl/certs /image/etc/keyferry /image/var/lib/keyferry /image/trust /image/tmp \
     && cp "target/$target/release/keyferry" /image/usr/bin/ \
     && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     && echo 'keyferry:x:65532:65532::/var/lib/keyferry:/sbin/nologin' > /image/etc/passwd \
-    && chown 65532:65532 /image/var/lib/keyferry && chmod 700 /image/var/lib/keyferry && chmod 1777 /image/tmp
+    && chown 65532:65532 /image/var/lib/keyferry /image/trust && chmod 700 /image/var/lib/keyferry && chmod 1777 /image/tmp
+
+# What changes a pod's network (config/kubernetes/sidecar.yaml): docker build --target firewall -t keyferry-firewall .
+FROM debian:bookworm-slim AS firewall
+RUN apt-get update && apt-get install -y --no-install-recommends nftables && rm -rf /var/lib/apt/lists/*
+COPY --from=build /image/usr/bin/keyferry /usr/bin/
+ENTRYPOINT ["keyferry"]
 
 FROM scratch
 COPY --from=build /image/ /

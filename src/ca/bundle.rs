@@ -95,6 +95,14 @@ pub fn p12(authority: &Authority) -> Vec<u8> {
     pkcs12::trust_store(std::iter::once(("keyferry".to_owned(), authority.certificate_der())))
 }
 
+/// This CA and the system's roots, PEM.
+pub fn pem(authority: &Authority) -> String {
+    let ours = authority.certificate_der();
+    let others = system_roots();
+    let others = others.iter().filter(|other| *other != ours);
+    std::iter::once(ours).chain(others).map(|one| to_pem(one)).collect()
+}
+
 fn callers(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let what = "the trust file that SSL_CERT_FILE names (unset it, or let it name a PEM file),";
     let pem = files::read(what, path)?.ok_or_else(|| Error::Read {

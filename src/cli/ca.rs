@@ -48,6 +48,8 @@ enum Format {
     Der,
     /// A trust store for Java (PKCS#12, any password).
     P12,
+    /// With this system's public roots behind it, as text: for settings that replace what is trusted.
+    Bundle,
 }
 
 /// What every file of ours in the system's store begins with.
@@ -91,10 +93,11 @@ fn export(source: &CaSource, format: Format, file: Option<PathBuf>, out: &mut im
         Format::Pem => authority.certificate_pem().into_bytes(),
         Format::Der => authority.certificate_der().to_vec(),
         Format::P12 => bundle::p12(&authority),
+        Format::Bundle => bundle::pem(&authority).into_bytes(),
     };
     match file {
         Some(path) => std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?,
-        None if format != Format::Pem && io::stdout().is_terminal() => {
+        None if matches!(format, Format::Der | Format::P12) && io::stdout().is_terminal() => {
             bail!("this form is binary and would upset a terminal; name a file with `--out FILE`")
         }
         None => out.write_all(&content)?,

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod firewall;
+pub mod health;
 pub mod init;
 pub mod reload;
 pub mod run;
@@ -64,6 +65,8 @@ enum Verb {
     Schema,
     /// Have a running `serve` read its config again, or a new process take its place
     Reload(reload::ReloadArgs),
+    /// Ask the running `serve` whether it is ready, for health checks
+    Health,
     /// Print what a shell needs to complete these commands
     Completions {
         /// Which shell
@@ -106,6 +109,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
         Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
         Verb::Schema => schema::run(),
+        Verb::Health => health::run(config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Completions { shell } => {
             completions::run(shell, &mut Cli::command())?;

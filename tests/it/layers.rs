@@ -38,8 +38,8 @@ pub const ROOMS: &[(&str, &str)] = &[
 const DOORS: &[(&str, &str)] = &[
     // The encrypted file must write a value down, and see that it is text before.
     (".expose( Secret::expose", "base sign inject scrub store/encrypted.rs"),
-    // The demo stands in for somebody else's program, which dials the proxy by itself.
-    ("TcpStream::connect TcpSocket", "net/dial.rs cli/demo.rs"),
+    // The demo stands in for somebody else's program, which dials the proxy by itself; a health check asks Keyferry.
+    ("TcpStream::connect TcpSocket", "net/dial.rs cli/demo.rs cli/health.rs"),
     ("rcgen", "ca"),
     ("std::process tokio::process", "launch store/exec.rs firewall/force.rs"),
     ("print! println! dbg!", "cli"),

@@ -1,5 +1,8 @@
 //! The image that `Dockerfile` makes: built by Docker from that very file, and run as hard as Docker can.
 
+mod compose;
+mod kubernetes;
+
 use crate::rig::agent::{Agent, Http, Raw, get, status};
 use crate::rig::docker::Docker;
 use crate::rig::origin::Origin;
@@ -39,7 +42,7 @@ async fn the_dockerfile_makes_a_small_static_image_that_serves_as_nobody() {
     let dir = mounted();
     let container = start(&docker, dir.path()).await;
     let pid = docker.pid(&container).await;
-    let origin = Origin::within(&root, "api.test", pid, 9443).await;
+    let origin = Origin::within(&root, "api.test", pid, ([127, 0, 0, 1], 9443).into()).await;
     has_no_privilege(pid);
     let pem = docker.said(&["exec", &container, "keyferry", "ca", "export"]).await;
 

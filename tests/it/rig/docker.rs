@@ -1,5 +1,5 @@
-//! A Docker daemon of the test's own: with mounts nobody else sees, no bridge and no firewall rule, so
-//! that nothing of the machine's is touched, and gone with all it started when the test ends.
+//! A Docker daemon of the test's own: with mounts nobody else sees, and no bridge and no firewall rule, or a network of its
+//! own for both, so that nothing of the machine's is touched, and gone with all it started when the test ends.
 
 use super::{eventually, tools};
 use std::fs::File;
@@ -9,18 +9,58 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A running daemon. Its containers have no network but a loopback of their own.
+/// An address beyond a daemon that has a network, in one of its own: what containers reach there goes no further. It is
+/// their name server, too.
+pub const WORLD: &str = "203.0.113.10";
+
+/// Makes it: a process that only waits holds the network, and a pair of interfaces leads there.
+const MAKE_WORLD: &str = r#"
+setpriv --pdeathsig KILL -- unshare --net sleep infinity & world=$!
+until ! [ "/proc/$world/ns/net" -ef /proc/self/ns/net ]; do sleep 0.01; done
+echo $world > "$0/../world"
+ip link set lo up
+ip link add outwards type veth peer name inwards netns $world
+ip addr add 198.51.100.1/24 dev outwards
+ip link set outwards up
+ip route add default via 198.51.100.2
+nsenter --target $world --net sh -ec "ip addr add 198.51.100.2/24 dev inwards; ip link set inwards up; ip link set lo up
+  ip addr add $WORLD/32 dev lo"
+echo "nameserver $WORLD" > "$0/../resolv"
+mount --bind "$0/../resolv" /etc/resolv.conf
+"#;
+
+/// A running daemon.
 pub struct Docker {
     daemon: Child,
     dir: TempDir,
 }
 
 impl Docker {
-    /// Starts it. Each test has one: tests are processes of their own, and it takes less than a second.
+    /// Starts one whose containers have no network but a loopback of their own. Each test has one: tests are processes of
+    /// their own, and it takes less than a second.
     ///
     /// # Panics
     /// When it cannot run here, with the reason it gave.
     pub async fn start() -> Self {
+        let quiet = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
+        Self::begin(&["--mount"], "", &quiet).await
+    }
+
+    /// Starts one that makes networks, all of them within one of its own, from which a way leads to [`WORLD`].
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn with_networks() -> Self {
+        Self::begin(&["--mount", "--net"], MAKE_WORLD, &[]).await
+    }
+
+    /// A process in the network where [`WORLD`] is.
+    pub fn world(&self) -> u32 {
+        let pid = std::fs::read_to_string(self.dir.path().join("world")).unwrap();
+        pid.trim().parse().unwrap()
+    }
+
+    async fn begin(namespaces: &[&str], before: &str, flags: &[&str]) -> Self {
         // Short, for it holds sockets (unix(7): 108 bytes).
         let dir = tempfile::Builder::new().prefix("kfd-").tempdir_in("/tmp").unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -31,16 +71,13 @@ impl Docker {
         let daemon = Command::new(tools::need("setpriv"))
             .args(["--pdeathsig", "TERM", "--"])
             .arg(tools::need("unshare"))
-            .args([
-                "--mount",
-                "--",
-                "sh",
-                "-c",
-                "mount -t tmpfs -o size=8g tmpfs \"$0\" && exec \"$@\"",
-            ])
+            .args(namespaces)
+            .args(["--", "sh", "-ec"])
+            .arg(format!("{before} mount -t tmpfs -o size=8g tmpfs \"$0\"; exec \"$@\""))
             .arg(path("data"))
             .arg(tools::need("dockerd"))
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .env("WORLD", WORLD)
+            .args(flags)
             .args(["-H", &format!("unix://{}", path("docker.sock").display())])
             .arg("--data-root")
             .arg(path("data"))
@@ -70,7 +107,14 @@ impl Docker {
 
     /// `docker WORDS…`, to this daemon.
     pub fn command<A: AsRef<str>>(&self, words: &[A]) -> Command {
-        let mut command = Command::new(client());
+        let mut command = self.client(&client());
+        command.args(words.iter().map(AsRef::as_ref));
+        command
+    }
+
+    /// Another client of this daemon.
+    pub fn client(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         super::proxy::bare(&mut command, self.dir.path());
         command
             .env(
@@ -78,7 +122,6 @@ impl Docker {
                 format!("unix://{}/docker.sock", self.dir.path().display()),
             )
             .env("DOCKER_BUILDKIT", "1")
-            .args(words.iter().map(AsRef::as_ref))
             .stdin(Stdio::null());
         command
     }
@@ -127,6 +170,11 @@ impl Docker {
     /// Where a path that the daemon tells, such as a volume's, is for this process.
     pub fn path(&self, told: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{told}", self.daemon.id()))
+    }
+
+    /// The daemon's own process.
+    pub fn id(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// The process id, on this machine, of a container's first process.

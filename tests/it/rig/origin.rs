@@ -141,10 +141,11 @@ impl Origin {
         origin
     }
 
-    /// An origin with the standard routes, on the loopback of the network that process `pid` is in.
-    pub async fn within(root: &Root, name: &str, pid: u32, port: u16) -> Self {
+    /// An origin with the standard routes, in the network that process `pid` is in.
+    pub async fn within(root: &Root, name: &str, pid: u32, at: SocketAddr) -> Self {
         let tls = TlsAcceptor::from(root.server(&[name], Validity::Now, &["h2", "http/1.1"]));
-        let listener = std::thread::scope(|scope| scope.spawn(|| bind_within(pid, port)).join().unwrap());
+        let listener = in_network(pid, || std::net::TcpListener::bind(at).unwrap());
+        listener.set_nonblocking(true).unwrap();
         let (origin, listener) = Self::listening(name, TcpListener::from_std(listener).unwrap());
         tokio::spawn(
             origin
@@ -274,14 +275,16 @@ impl Origin {
     }
 }
 
-/// A socket stays in the network it was made in, and only the thread that makes it has to go there.
-fn bind_within(pid: u32, port: u16) -> std::net::TcpListener {
+/// Does something in the network that process `pid` is in. A socket stays in the network it was made in, and only the
+/// thread that makes it has to go there.
+pub fn in_network<T: Send>(pid: u32, make: impl FnOnce() -> T + Send) -> T {
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
-    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    listener
+    let there = || {
+        let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        make()
+    };
+    std::thread::scope(|scope| scope.spawn(there).join().unwrap())
 }
 
 /// Notes how an answer ended, however it ended.
