@@ -80,7 +80,12 @@ pub fn agent_environment(
 /// else has set up.
 pub fn behind(caller: impl Iterator<Item = (OsString, OsString)>, proxy: &Proxy) -> Vec<(OsString, OsString)> {
     let mut vars: Vars = caller.collect();
-    point_at_proxy(&mut vars, proxy, &LOOPBACK.join(","));
+    // Whoever named this very address before may have put a token beside it. One that is for another proxy is not shown.
+    let named = ["HTTPS_PROXY", "https_proxy"].iter().find_map(|name| {
+        let named = Proxy::parse(vars.get(OsStr::new(name))?.to_str()?).ok()?;
+        (named.host() == proxy.host() && named.port() == proxy.port()).then_some(named)
+    });
+    point_at_proxy(&mut vars, named.as_ref().unwrap_or(proxy), &LOOPBACK.join(","));
     vars.insert("NODE_USE_ENV_PROXY".into(), "1".into());
     vars.into_iter().collect()
 }

@@ -146,15 +146,13 @@ struct World {
 
 impl World {
     fn around(docker: &Docker) -> Self {
-        in_network(docker.world(), || {
-            let world = Self {
-                server: TcpListener::bind((WORLD, 80)).unwrap(),
-                names: UdpSocket::bind((WORLD, 53)).unwrap(),
-            };
-            world.server.set_nonblocking(true).unwrap();
-            world.names.set_nonblocking(true).unwrap();
-            world
-        })
+        let world = Self {
+            server: in_network(docker.world(), || TcpListener::bind((WORLD, 80)).unwrap()),
+            names: in_network(docker.id(), || UdpSocket::bind("0.0.0.0:53").unwrap()),
+        };
+        world.server.set_nonblocking(true).unwrap();
+        world.names.set_nonblocking(true).unwrap();
+        world
     }
 
     /// Whether a name was asked for since it was last asked.

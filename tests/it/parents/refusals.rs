@@ -124,6 +124,19 @@ async fn a_parent_that_answers_garbage_too_much_or_nothing_is_no_way() {
     .await;
     let (_proxy, reply) = through(&format!("http://{}", silent.address)).await;
     assert_eq!((reply.status.as_u16(), reply.code()), (504, "upstream_timeout"));
+    // Nobody listens there any more.
+    for scheme in ["http", "https", "socks5"] {
+        let dead = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let (_proxy, reply) = through(&format!("{scheme}://{dead}")).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.code()),
+            (502, "parent_unreachable"),
+            "{scheme}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// An address beyond a daemon that has a network, in one of its own: what containers reach there goes no further. It is
-/// their name server, too.
+/// An address beyond a daemon that has a network, in one of its own: what containers reach there goes no further.
 pub const WORLD: &str = "203.0.113.10";
 
 /// Makes it: a process that only waits holds the network, and a pair of interfaces leads there.
@@ -25,7 +24,8 @@ ip link set outwards up
 ip route add default via 198.51.100.2
 nsenter --target $world --net sh -ec "ip addr add 198.51.100.2/24 dev inwards; ip link set inwards up; ip link set lo up
   ip addr add $WORLD/32 dev lo"
-echo "nameserver $WORLD" > "$0/../resolv"
+# As where systemd-resolved is: Docker asks it from the daemon's network, whichever the container's is.
+echo "nameserver 127.0.0.53" > "$0/../resolv"
 mount --bind "$0/../resolv" /etc/resolv.conf
 "#;
 

@@ -37,12 +37,17 @@ pub struct Rig {
 impl Rig {
     /// Nothing is allowed yet. Upstream, `root` is trusted beside the system's roots.
     pub fn new(root: &Root) -> Self {
-        let dir = Arc::new(tempfile::Builder::new().prefix("keyferry-it-").tempdir().unwrap());
+        let dir = tempfile::Builder::new().prefix("keyferry-it-").tempdir().unwrap();
         std::fs::write(dir.path().join("root.pem"), root.pem()).unwrap();
+        let roots = format!("system, {}", dir.path().join("root.pem").display());
+        Self::within(dir, roots)
+    }
+
+    fn within(dir: TempDir, roots: String) -> Self {
         std::fs::create_dir(dir.path().join("home")).unwrap();
         Self {
-            roots: format!("system, {}", dir.path().join("root.pem").display()),
-            dir,
+            roots,
+            dir: Arc::new(dir),
             resolve: Vec::new(),
             networks: "127.0.0.0/8".to_owned(),
             upstream: String::new(),
@@ -154,6 +159,18 @@ impl Rig {
     pub fn through<A: AsRef<str>>(mut self, words: &[A]) -> Self {
         self.through = words.iter().map(|word| word.as_ref().to_owned()).collect();
         self
+    }
+
+    /// A rig for a parent proxy, which has the names and lets anybody tunnel to them; this one knows them no more.
+    pub fn hand_names_to_a_parent(&mut self) -> Self {
+        let dir = tempfile::Builder::new().prefix("keyferry-it-").tempdir().unwrap();
+        let mut parent = Self::within(dir, self.roots.clone());
+        parent.resolve = std::mem::take(&mut self.resolve);
+        parent.networks = self.networks.clone();
+        for (name, _) in &parent.resolve {
+            parent.rules.push(format!("host: \"{name}\", tunnel: true"));
+        }
+        parent
     }
 
     /// Starts Keyferry by this name, which leads to the one under test.

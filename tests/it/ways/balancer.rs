@@ -1,8 +1,8 @@
 //! PROXY protocol: the agent is known by the address that a load balancer tells of, HAProxy among them.
 
-use super::Way;
 use super::gateway::dial_from;
-use super::table::table;
+use super::table::tables;
+use super::{Way, connect};
 use crate::rig::agent::{Http, Raw, status};
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::root::Root;
@@ -60,15 +60,12 @@ struct Balanced {
 
 impl Balanced {
     async fn from(&self, from: [u8; 4], host: &str, http2: bool) -> Result<Http, String> {
-        let mut raw = Raw::new(dial_from(from, self.haproxy.address).await);
-        raw.say(format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n"))
-            .await;
-        let head = raw.head().await;
-        if status(&head) != 200 {
-            let code = head.lines().find_map(|line| line.strip_prefix("x-keyferry-error: "));
-            return Err(format!("{} {}", status(&head), code.unwrap_or_default()));
-        }
-        Ok(self.proxy.agent.http_over(raw.io, host, http2).await)
+        let tcp = dial_from(from, self.haproxy.address).await;
+        Ok(self
+            .proxy
+            .agent
+            .http_over(connect(tcp, host, None).await?, host, http2)
+            .await)
     }
 }
 
@@ -96,7 +93,7 @@ impl Way for Balanced {
     }
 }
 
-table!(Balanced);
+tables!(balanced: Balanced);
 
 /// A listener where a header is due from 127.0.0.1, and agents of two addresses.
 async fn ground() -> Proxy {

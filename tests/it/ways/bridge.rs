@@ -1,9 +1,9 @@
 //! A unix socket, reached through `keyferry bridge` as from a sandbox that has no network.
 
-use super::table::table;
-use super::{TOKEN, Way};
+use super::table::tables;
+use super::{TOKEN, Way, connect, on_a_unix_socket};
 use crate::pages;
-use crate::rig::agent::{Agent, Http, Raw, status};
+use crate::rig::agent::{Http, Raw, status};
 use crate::rig::netns::Networks;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig, bare};
@@ -47,39 +47,12 @@ async fn bridge(far: &Path, more: &[&str]) -> (Running, SocketAddr) {
     (child, near)
 }
 
-async fn served(rig: Rig) -> Proxy {
-    let uid = rustix::process::getuid().as_raw();
-    let listen = format!(
-        "127.0.0.1:0, {{ bind: \"unix:{}/p.sock\", mode: \"0600\" }}",
-        rig.dir().display()
-    );
-    rig.listen(&listen)
-        .config(&format!("agents: {{ ci: {{ peer_uid: {uid} }} }}"))
-        .serve()
-        .await
-}
-
-impl Bridge {
-    async fn asking(&self, at: SocketAddr, host: &str, http2: bool) -> Result<Http, String> {
-        let agent = Agent {
-            proxy: at,
-            ..self.proxy.agent.clone()
-        };
-        let (status, head, raw) = agent.connect(&format!("{host}:443")).await;
-        if status != 200 {
-            let codes = head.lines().find_map(|line| line.strip_prefix("x-keyferry-error: "));
-            return Err(format!("{status} {}", codes.unwrap_or_default()));
-        }
-        Ok(agent.http_over(raw.io, host, http2).await)
-    }
-}
-
 impl Way for Bridge {
     const NAME: &'static str = "proxy";
     const DENIED: &'static str = "403 denied_by_policy";
 
     async fn start(rig: Rig, _: Option<Networks>) -> Self {
-        let proxy = served(rig).await;
+        let proxy = on_a_unix_socket(rig).await;
         let (child, near) = bridge(&proxy.rig.dir().join("p.sock"), &[]).await;
         Self { proxy, near, child }
     }
@@ -89,16 +62,20 @@ impl Way for Bridge {
     }
 
     async fn http(&self, host: &str, http2: bool) -> Result<Http, String> {
-        self.asking(self.near, host, http2).await
+        let io = connect(TcpStream::connect(self.near).await.unwrap(), host, None).await?;
+        Ok(self.proxy.agent.http_over(io, host, http2).await)
     }
 
     // Past the bridge, by TCP, there is no uid to be known by.
     async fn stranger(&self) -> String {
-        self.asking(self.proxy.address, "api.test", false).await.err().unwrap()
+        connect(self.proxy.agent.dial().await.io, "api.test", None)
+            .await
+            .err()
+            .unwrap()
     }
 }
 
-table!(Bridge);
+tables!(bridge_table: Bridge);
 
 #[tokio::test]
 async fn a_bridge_outlives_the_proxy_and_waits_for_it_to_come_back() {
@@ -186,7 +163,7 @@ async fn run(far: &str, script: &str) -> Output {
 async fn a_command_behind_it_has_the_proxy_in_its_environment_and_its_own_exit() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;
-    let proxy = served(Rig::new(&root).reach(&origin).rule("host: api.test")).await;
+    let proxy = on_a_unix_socket(Rig::new(&root).reach(&origin).rule("host: api.test")).await;
     let far = format!("unix:{}/p.sock", proxy.rig.dir().display());
     let script = format!(
         "curl -sS --cacert {} https://api.test/hello; exit 7",
@@ -205,6 +182,45 @@ async fn a_command_behind_it_has_the_proxy_in_its_environment_and_its_own_exit()
     eventually("the command", || child.log().contains("ready").then_some(())).await;
     child.signal("TERM");
     assert_eq!(child.ended().await.code(), Some(9));
+}
+
+#[tokio::test]
+async fn a_token_beside_the_bridges_own_address_stays_and_one_for_another_proxy_goes() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let rig = Rig::new(&root)
+        .reach(&origin)
+        .secret("CI_TOKEN", TOKEN)
+        .rule("host: api.test, agents: [ci]");
+    let socket = rig.dir().join("p.sock");
+    let listen = format!("127.0.0.1:0, {{ bind: \"unix:{}\" }}", socket.display());
+    let proxy = rig
+        .listen(&listen)
+        .config("agents: { ci: { token: ci_token } }")
+        .serve()
+        .await;
+    let near = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ask = format!(
+        "curl -sS -w '%{{http_connect}}' --cacert {} https://api.test/hello; env",
+        proxy.ca.display()
+    );
+    let elsewhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    for (named, answer) in [(near, "hello200"), (elsewhere, "407")] {
+        for name in ["HTTPS_PROXY", "https_proxy"] {
+            let mut command = command(Path::new("/nonexistent"));
+            command.env(name, format!("http://ci:{TOKEN}@{named}"));
+            command.args(["--listen", &near.to_string(), "--to"]);
+            command
+                .arg(format!("unix:{}", socket.display()))
+                .args(["--", "sh", "-c", &ask]);
+            let output = soon("the command", tokio::process::Command::from(command).output())
+                .await
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(said.starts_with(answer), "{name} {named}: {said}");
+            assert_eq!(said.contains(TOKEN), named == near, "{name} {named}: {said}");
+        }
+    }
 }
 
 #[tokio::test]

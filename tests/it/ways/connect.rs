@@ -1,38 +1,37 @@
-//! CONNECT over TCP, which every other way is compared with.
+//! CONNECT, which every other way is compared with: over TCP, to a listener that is TLS itself, and to a unix socket.
 
-use super::table::table;
-use super::{TOKEN, Way};
+use super::table::tables;
+use super::{TOKEN, Way, connect};
 use crate::clients::basic;
-use crate::rig::agent::{Agent, Http};
+use crate::rig::agent::Http;
 use crate::rig::netns::Networks;
 use crate::rig::proxy::{Proxy, Rig};
+use tokio::net::UnixStream;
 
-struct Connect(Proxy);
+/// Over TCP, or TLS over that.
+struct Connect<const TLS: bool>(Proxy);
 
-impl Connect {
-    async fn offering(&self, offer: Option<String>, host: &str, http2: bool) -> Result<Http, String> {
-        let agent = Agent {
-            offer,
-            ..self.0.agent.clone()
-        };
-        let (status, head, raw) = agent.connect(&format!("{host}:443")).await;
-        if status != 200 {
-            let code = head
-                .lines()
-                .find_map(|line| line.strip_prefix("x-keyferry-error: "))
-                .unwrap_or_default();
-            return Err(format!("{status} {code}"));
+impl<const TLS: bool> Connect<TLS> {
+    async fn offering(&self, offer: Option<&str>, host: &str, http2: bool) -> Result<Http, String> {
+        let agent = &self.0.agent;
+        let tcp = agent.dial().await.io;
+        if TLS {
+            let outer = agent.handshake(tcp, "localhost", &["http/1.1"]).await.unwrap();
+            let outer = connect(outer, host, offer).await?;
+            return Ok(agent.http_over(outer, host, http2).await);
         }
-        Ok(agent.http_over(raw.io, host, http2).await)
+        Ok(agent.http_over(connect(tcp, host, offer).await?, host, http2).await)
     }
 }
 
-impl Way for Connect {
+impl<const TLS: bool> Way for Connect<TLS> {
     const NAME: &'static str = "proxy";
     const DENIED: &'static str = "403 denied_by_policy";
 
     async fn start(rig: Rig, _: Option<Networks>) -> Self {
-        Self(rig.config("agents: { ci: { token: ci_token } }").serve().await)
+        let rig = rig.config("agents: { ci: { token: ci_token } }");
+        let listen = format!("{{ bind: \"127.0.0.1:0\", tls: {TLS} }}");
+        Self(rig.listen(&listen).serve().await)
     }
 
     fn proxy(&self) -> &Proxy {
@@ -40,7 +39,7 @@ impl Way for Connect {
     }
 
     async fn http(&self, host: &str, http2: bool) -> Result<Http, String> {
-        self.offering(Some(basic("ci", TOKEN)), host, http2).await
+        self.offering(Some(&basic("ci", TOKEN)), host, http2).await
     }
 
     async fn stranger(&self) -> String {
@@ -48,4 +47,37 @@ impl Way for Connect {
     }
 }
 
-table!(Connect);
+tables!(tcp: Connect<false>, tls: Connect<true>);
+
+/// A socket whose other side the kernel knows.
+struct Unix(Proxy);
+
+impl Way for Unix {
+    const NAME: &'static str = "proxy";
+    const DENIED: &'static str = "403 denied_by_policy";
+
+    async fn start(rig: Rig, _: Option<Networks>) -> Self {
+        Self(super::on_a_unix_socket(rig).await)
+    }
+
+    fn proxy(&self) -> &Proxy {
+        &self.0
+    }
+
+    async fn http(&self, host: &str, http2: bool) -> Result<Http, String> {
+        let socket = UnixStream::connect(self.0.rig.dir().join("p.sock")).await.unwrap();
+        Ok(self
+            .0
+            .agent
+            .http_over(connect(socket, host, None).await?, host, http2)
+            .await)
+    }
+
+    // By TCP there is no uid to be known by.
+    async fn stranger(&self) -> String {
+        let tcp = self.0.agent.dial().await.io;
+        connect(tcp, "api.test", None).await.err().unwrap()
+    }
+}
+
+tables!(unix: Unix);

@@ -1,6 +1,6 @@
 //! Base URLs: clients that take one and no proxy.
 
-use super::table::{table, told};
+use super::table::{tables, told};
 use super::{KEY, TOKEN, Way, pages};
 use crate::clients::basic;
 use crate::rig::agent::{Http, Raw, get, status};
@@ -15,7 +15,27 @@ use tokio::net::{TcpSocket, TcpStream};
 
 const LISTEN: &str = "{ bind: \"127.0.0.1:0\", speak: gateway }";
 
-struct ByUrl(Proxy);
+struct ByUrl<const TLS: bool>(Proxy);
+
+impl<const TLS: bool> ByUrl<TLS> {
+    async fn open(&self, from: [u8; 4], http2: bool) -> Http {
+        let tcp = dial_from(from, self.0.address).await;
+        if TLS {
+            let alpn: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
+            let tls = self.0.agent.handshake(tcp, "127.0.0.1", alpn).await.unwrap();
+            return if http2 {
+                Http::two(tls).await
+            } else {
+                Http::one(tls).await
+            };
+        }
+        if http2 {
+            Http::two(tcp).await
+        } else {
+            Http::one(tcp).await
+        }
+    }
+}
 
 /// A connection from another loopback address, which is another agent.
 pub async fn dial_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
@@ -24,13 +44,14 @@ pub async fn dial_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     soon("a connection", socket.connect(to)).await.unwrap()
 }
 
-impl Way for ByUrl {
+impl<const TLS: bool> Way for ByUrl<TLS> {
     const NAME: &'static str = "gateway";
     const DENIED: &'static str = "403 denied_by_policy";
 
     async fn start(rig: Rig, _: Option<crate::rig::netns::Networks>) -> Self {
         let rig = rig.config("agents: { ci: { address: 127.0.0.2 } }");
-        Self(rig.listen(LISTEN).serve().await)
+        let listen = format!("{{ bind: \"127.0.0.1:0\", speak: gateway, tls: {TLS} }}");
+        Self(rig.listen(&listen).serve().await)
     }
 
     fn proxy(&self) -> &Proxy {
@@ -38,22 +59,18 @@ impl Way for ByUrl {
     }
 
     async fn http(&self, _: &str, http2: bool) -> Result<Http, String> {
-        let tcp = dial_from([127, 0, 0, 2], self.0.address).await;
-        Ok(if http2 {
-            Http::two(tcp).await
-        } else {
-            Http::one(tcp).await
-        })
+        Ok(self.open([127, 0, 0, 2], http2).await)
     }
 
     async fn stranger(&self) -> String {
-        let mut http = Http::one(self.0.agent.dial().await.io).await;
+        let mut http = self.open([127, 0, 0, 1], false).await;
         told(&http.reply(get(&self.url("api.test", "/"))).await)
     }
 
     fn url(&self, host: &str, path: &str) -> String {
         let prefix = host.trim_end_matches(".test");
-        format!("http://{}/{prefix}{path}", self.0.address)
+        let scheme = if TLS { "https" } else { "http" };
+        format!("{scheme}://{}/{prefix}{path}", self.0.address)
     }
 
     fn elsewhere(&self, url: &str) -> String {
@@ -61,7 +78,7 @@ impl Way for ByUrl {
     }
 }
 
-table!(ByUrl);
+tables!(plain: ByUrl<false>, tls: ByUrl<true>);
 
 /// A gateway to `api.test`, with a credential, and to `open.test`, without.
 async fn ground(more: &str) -> (Origin, Origin, Proxy) {

@@ -1,5 +1,5 @@
 //! Every way in, held to one table: [`table`] says what is promised, a [`Way`] how an agent comes in. A further way
-//! needs a `Way` of its own and `table!(ThatWay);`.
+//! needs a `Way` of its own and `tables!(name: ThatWay);`.
 
 mod balancer;
 mod bridge;
@@ -8,16 +8,18 @@ mod dns;
 mod gateway;
 mod hellos;
 pub mod pages;
+mod parented;
 mod socks;
 mod table;
 mod transparent;
 mod vsock;
 
-use crate::rig::agent::Http;
+use crate::rig::agent::{Http, Raw, status};
 use crate::rig::netns::Networks;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What only Keyferry holds.
 pub const KEY: &str = "sk-live-0a1b2c3d4e5f";
@@ -57,6 +59,36 @@ pub trait Way: Sized {
     fn elsewhere(&self, url: &str) -> String {
         url.replace("api.test", "other.test")
     }
+}
+
+/// Asks for a tunnel to port 443 of `host` on a connection that is open; the tunnel, or status and code.
+pub async fn connect<I>(io: I, host: &str, offer: Option<&str>) -> Result<I, String>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut raw = Raw::new(io);
+    let offer = offer.map_or(String::new(), |value| format!("Proxy-Authorization: {value}\r\n"));
+    raw.say(format!(
+        "CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n{offer}\r\n"
+    ))
+    .await;
+    let head = raw.head().await;
+    if status(&head) == 200 {
+        return Ok(raw.io);
+    }
+    let code = head.lines().find_map(|line| line.strip_prefix("x-keyferry-error: "));
+    Err(format!("{} {}", status(&head), code.unwrap_or_default()))
+}
+
+/// Keyferry on a unix socket, where the agent `ci` is this process' user, and on TCP, where it is nobody.
+pub async fn on_a_unix_socket(rig: Rig) -> Proxy {
+    let uid = rustix::process::getuid().as_raw();
+    let listen = format!(
+        "127.0.0.1:0, {{ bind: \"unix:{}/p.sock\", mode: \"0600\" }}",
+        rig.dir().display()
+    );
+    let agents = format!("agents: {{ ci: {{ peer_uid: {uid} }} }}");
+    rig.listen(&listen).config(&agents).serve().await
 }
 
 /// A way that is open, with a host that a rule allows to `ci` and one that no rule speaks of.

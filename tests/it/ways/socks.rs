@@ -1,6 +1,6 @@
 //! SOCKS5: on its own port, on the proxy's, over TLS; what it is told; and real clients.
 
-use super::table::table;
+use super::table::tables;
 use super::{TOKEN, Way, pages};
 use crate::rig::agent::{Agent, Http, Raw, content_length, status};
 use crate::rig::netns::Networks;
@@ -46,15 +46,31 @@ fn named(name: &[u8], port: u16) -> Vec<u8> {
     [&[5, 1, 0, 3, length], name, &port.to_be_bytes()].concat()
 }
 
-struct Socks(Proxy);
+/// On a port of its own, or TLS over that.
+struct Socks<const TLS: bool>(Proxy);
 
-impl Way for Socks {
+impl<const TLS: bool> Socks<TLS> {
+    async fn asking(&self, token: Option<&str>, host: &str, http2: bool) -> Result<Http, String> {
+        let agent = &self.0.agent;
+        let mut raw = agent.dial().await;
+        if TLS {
+            let mut outer = Raw::new(agent.handshake(raw.io, "127.0.0.1", &[]).await.unwrap());
+            socks(&mut outer, token, host, 443).await?;
+            return Ok(agent.http_over(outer.io, host, http2).await);
+        }
+        socks(&mut raw, token, host, 443).await?;
+        Ok(agent.http_over(raw.io, host, http2).await)
+    }
+}
+
+impl<const TLS: bool> Way for Socks<TLS> {
     const NAME: &'static str = "socks";
     const DENIED: &'static str = "reply 2";
 
     async fn start(rig: Rig, _: Option<Networks>) -> Self {
         let rig = rig.config("agents: { ci: { token: ci_token } }");
-        Self(rig.listen("{ bind: \"127.0.0.1:0\", speak: socks }").serve().await)
+        let listen = format!("{{ bind: \"127.0.0.1:0\", speak: socks, tls: {TLS} }}");
+        Self(rig.listen(&listen).serve().await)
     }
 
     fn proxy(&self) -> &Proxy {
@@ -62,18 +78,15 @@ impl Way for Socks {
     }
 
     async fn http(&self, host: &str, http2: bool) -> Result<Http, String> {
-        let mut raw = self.0.agent.dial().await;
-        socks(&mut raw, Some(TOKEN), host, 443).await?;
-        Ok(self.0.agent.http_over(raw.io, host, http2).await)
+        self.asking(Some(TOKEN), host, http2).await
     }
 
     async fn stranger(&self) -> String {
-        let mut raw = self.0.agent.dial().await;
-        socks(&mut raw, None, "api.test", 443).await.err().unwrap()
+        self.asking(None, "api.test", false).await.err().unwrap()
     }
 }
 
-table!(Socks);
+tables!(plain: Socks<false>, tls: Socks<true>);
 
 /// A proxy with a rule for `api.test`, and for a tunnel to `raw.test`.
 async fn ground(listen: &str) -> (Origin, Proxy) {
@@ -87,6 +100,12 @@ async fn ground(listen: &str) -> (Origin, Proxy) {
         .rule("host: [api.test, gone.test, nowhere.invalid]")
         .rule("host: [\"raw.test\", \"raw.test:25\", \"closed.test:1\"], tunnel: true");
     (origin, rig.serve().await)
+}
+
+/// A proxy that wants the login of `ci`.
+async fn with_a_login(root: &Root, origin: &Origin) -> Socks<false> {
+    let rig = Rig::new(root).reach(origin);
+    Socks::start(rig.secret("CI_TOKEN", TOKEN).rule("host: api.test"), None).await
 }
 
 const SOCKS: &str = "{ bind: \"127.0.0.1:0\", speak: socks }";
@@ -123,14 +142,7 @@ where
 async fn a_wrong_password_is_told_and_leads_nowhere() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;
-    let way = Socks::start(
-        Rig::new(&root)
-            .reach(&origin)
-            .secret("CI_TOKEN", TOKEN)
-            .rule("host: api.test"),
-        None,
-    )
-    .await;
+    let way = with_a_login(&root, &origin).await;
     for wrong in ["", "wrong", &TOKEN[1..]] {
         let mut raw = way.0.agent.dial().await;
         assert_eq!(
@@ -290,11 +302,7 @@ async fn client(proxy: &Proxy, program: &str, args: &[&str]) -> std::process::Ou
 async fn curl_comes_in_by_socks5_hostname_with_a_login() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;
-    let rig = Rig::new(&root)
-        .reach(&origin)
-        .secret("CI_TOKEN", TOKEN)
-        .rule("host: api.test");
-    let way = Socks::start(rig, None).await;
+    let way = with_a_login(&root, &origin).await;
     let address = way.0.address.to_string();
     let login = format!("ci:{TOKEN}");
     let args = [
@@ -321,11 +329,7 @@ async fn curl_comes_in_by_socks5_hostname_with_a_login() {
 async fn proxychains_brings_in_a_client_that_knows_no_proxy() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;
-    let rig = Rig::new(&root)
-        .reach(&origin)
-        .secret("CI_TOKEN", TOKEN)
-        .rule("host: api.test");
-    let way = Socks::start(rig, None).await;
+    let way = with_a_login(&root, &origin).await;
     let config = format!(
         "strict_chain\nproxy_dns\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {} ci {TOKEN}\n",
         way.0.address.port()

@@ -9,10 +9,24 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
+/// The table as tests, in a module for each way: straight out, and with a parent proxy behind.
+macro_rules! tables {
+    ($($name:ident: $way:ty),+ $(,)?) => {
+        $(
+            mod $name {
+                use super::*;
+                crate::ways::table::table!(straight: $way);
+                crate::ways::table::table!(behind_a_parent: crate::ways::parented::Parented<$way>);
+            }
+        )+
+    };
+}
+pub(crate) use tables;
+
 /// The table as tests, for one way.
 macro_rules! table {
-    ($way:ty) => {
-        mod table {
+    ($name:ident: $way:ty) => {
+        mod $name {
             use super::*;
             use crate::ways::table as row;
 

@@ -1,7 +1,7 @@
 //! Redirected connections, in network namespaces of the test's own: an agent that knows of no proxy, and a gateway
 //! whose firewall sends what it says to Keyferry.
 
-use super::table::{table, told};
+use super::table::{tables, told};
 use super::{KEY, Way, pages};
 use crate::rig::agent::{Http, Raw, content_length, get, status};
 use crate::rig::netns::{AGENT, FAR, GATE, Networks, STRANGER};
@@ -109,22 +109,12 @@ impl<const TPROXIED: bool, const V6: bool> Way for By<TPROXIED, V6> {
     }
 }
 
-mod redirect_v4 {
-    use super::*;
-    table!(By<false, false>);
-}
-mod redirect_v6 {
-    use super::*;
-    table!(By<false, true>);
-}
-mod tproxy_v4 {
-    use super::*;
-    table!(By<true, false>);
-}
-mod tproxy_v6 {
-    use super::*;
-    table!(By<true, true>);
-}
+tables!(
+    redirect_v4: By<false, false>,
+    redirect_v6: By<false, true>,
+    tproxy_v4: By<true, false>,
+    tproxy_v6: By<true, true>,
+);
 
 /// A gateway with origins for TLS and plain HTTP.
 pub(super) async fn ground(more: &str, rules: &[&str]) -> (Gateway, Origin, Origin) {
