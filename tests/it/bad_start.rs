@@ -95,3 +95,16 @@ async fn a_ca_kept_on_disk_is_the_same_after_a_restart_and_for_nobody_else() {
     // The agent still trusts it.
     assert_eq!(again.agent.get("https://api.test/hello").await.text(), "hello");
 }
+
+#[tokio::test]
+async fn a_file_in_a_sockets_place_is_named_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("p.sock");
+    std::fs::write(&place, "mine").unwrap();
+    let listen = format!("\"unix:{}\"", place.display());
+    let rig = Rig::new(&Root::new()).rule("host: a.test").listen(&listen);
+    let (status, log) = rig.refuses().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("p.sock: something that is no socket is there"), "{log}");
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), "mine");
+}

@@ -2,7 +2,7 @@
 
 use super::gateway::dial_from;
 use super::table::tables;
-use super::{Way, connect};
+use super::{Way, connect, pages};
 use crate::rig::agent::{Http, Raw, status};
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::root::Root;
@@ -24,11 +24,13 @@ impl Haproxy {
             .unwrap()
             .local_addr()
             .unwrap();
-        let config = format!(
-            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
-             listen agents\n  bind {address}\n  server keyferry {} {version}\n",
-            proxy.address
-        );
+        // As the page has it, with the addresses of the test.
+        let listen = pages::block("proxy-protocol.md", "haproxy")
+            .replace("bind :8080", &format!("bind {address}"))
+            .replace("10.0.0.2:8080", &proxy.address.to_string())
+            .replace("send-proxy-v2", version);
+        let timeouts = "defaults\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n";
+        let config = format!("{timeouts}{listen}\n");
         let file = proxy.rig.dir().join("haproxy.cfg");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new(tools::need("haproxy"));

@@ -1,11 +1,14 @@
 //! CONNECT, which every other way is compared with: over TCP, to a listener that is TLS itself, and to a unix socket.
 
 use super::table::tables;
-use super::{TOKEN, Way, connect};
+use super::{TOKEN, Way, connect, pages};
 use crate::clients::basic;
 use crate::rig::agent::Http;
 use crate::rig::netns::Networks;
+use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig};
+use crate::rig::root::Root;
+use crate::service::free_port;
 use tokio::net::UnixStream;
 
 /// Over TCP, or TLS over that.
@@ -81,3 +84,31 @@ impl Way for Unix {
 }
 
 tables!(unix: Unix);
+
+#[tokio::test]
+async fn the_commands_on_the_page_about_proxying_work() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.github.com").await;
+    let (tcp, tls) = (free_port().to_string(), free_port().to_string());
+    let rig = Rig::new(&root).reach(&origin).env("CI_TOKEN", TOKEN);
+    let socket = format!("{}/p.sock", rig.dir().display());
+    let swapped = [
+        ("127.0.0.1:8080", tcp.as_str()),
+        ("127.0.0.1:8443", &tls),
+        ("/run/keyferry/proxy.sock", &socket),
+    ];
+    let swap = |text: String| swapped.iter().fold(text, |text, (from, to)| text.replace(from, to));
+    let listen = swap(pages::entry("proxy.md", "listen")).replacen(&tcp, &format!("\"{tcp}\""), 1);
+    let agents = [pages::line("proxy.md", "secrets:"), pages::line("proxy.md", "agents:")];
+    let rule = pages::entry("proxy.md", "rules");
+    let rig = rig
+        .listen(&listen)
+        .config(&agents.join("\n"))
+        .rule(rule.trim_matches(['{', '}']));
+    let proxy = rig.serve().await;
+    let printed = pages::run("proxy.md", &proxy, &swapped, &[("CI_TOKEN", TOKEN)]).await;
+    assert_eq!(printed.len(), 3);
+    assert!(printed.iter().all(|text| text.contains("\"/zen\"")), "{printed:?}");
+    let records = proxy.records(3).await;
+    assert!(records.iter().all(|record| record["agent"] == "ci"), "{records:#?}");
+}
