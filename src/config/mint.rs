@@ -25,6 +25,10 @@ pub enum How {
     GitHubApp(Box<GitHubApp>),
     /// Google is asked, with the key of a service account.
     Gcp(Box<Gcp>),
+    /// A Vault is asked for a token of its own.
+    VaultLogin(Box<VaultLogin>),
+    /// A Vault is asked for what it keeps.
+    Vault(Box<VaultEntry>),
 }
 
 /// A secret that another is made with. The name is part of it: after a reload the same number may mean another.
@@ -111,6 +115,38 @@ pub struct GitHubApp {
     pub permissions: Vec<(String, String)>,
 }
 
+/// A login at a Vault by AppRole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultLogin {
+    /// Where it is asked.
+    pub at: Endpoint,
+    /// Its namespace, if it has some.
+    pub namespace: Option<String>,
+    /// Which role.
+    pub role_id: String,
+    /// What proves it.
+    pub secret_id: Option<Uses>,
+}
+
+/// What a Vault keeps, and how it is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultEntry {
+    /// Where it is read.
+    pub at: Endpoint,
+    /// Its namespace, if it has some.
+    pub namespace: Option<String>,
+    /// The token that is shown.
+    pub token: Uses,
+    /// Which field of it.
+    pub field: String,
+    /// Whether entries have versions (KV version 2).
+    pub versioned: bool,
+    /// How long a value is good for.
+    pub ttl: Duration,
+    /// How long a value is used beyond that, while there is no other to be had.
+    pub grace: Duration,
+}
+
 /// A Google service account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gcp {
@@ -151,6 +187,8 @@ impl Mint {
             How::Signed(assertion) => assertion.uses(),
             How::GitHubApp(spec) => spec.app.uses(),
             How::Gcp(spec) => vec![&spec.key],
+            How::VaultLogin(spec) => spec.secret_id.iter().collect(),
+            How::Vault(spec) => vec![&spec.token],
         }
     }
 }

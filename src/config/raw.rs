@@ -22,6 +22,8 @@ section! {
         "secrets" secrets: Option<Named<RawSecret>>,
         /// Who may ask, by name. Absent: one agent, `default`, that needs to show nothing.
         "agents" agents: Option<Named<RawAgent>>,
+        /// The Vault, or OpenBao, that secrets with `vault` live in.
+        "vault" vault: Option<RawVault>,
         /// What is allowed. The first rule that matches decides; what no rule matches is denied.
         "rules" rules: Option<Vec<RawRule>>,
         /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
@@ -104,10 +106,10 @@ section! {
 }
 
 section! {
-    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `oauth2`, `jwt`,
+    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `vault`, `oauth2`, `jwt`,
     /// `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
-        {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["vault"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -121,6 +123,8 @@ section! {
         "timeout" timeout: Option<At<Lasting>>,
         /// An entry of Keyferry's own encrypted file, as `keyferry secret set` names it.
         "store" store: Option<Text>,
+        /// An entry of the Vault.
+        "vault" vault: Option<RawVaultEntry>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).
@@ -284,6 +288,45 @@ section! {
         /// `unsigned`: a body whose hash the client does not state goes out without one, over TLS. Absent: `signed`, but for
         /// S3, whose clients choose.
         "payload" payload: Option<Text>,
+    }
+}
+
+section! {
+    /// A HashiCorp Vault, or an OpenBao, and who asks it: with a `token`, or by AppRole.
+    #[schemars(extend("oneOf" = [{"required": ["token"]}, {"required": ["role_id"]}]))]
+    RawVault, "`vault`", {
+        /// Where it is: `https://vault.example.com:8200`.
+        "address" address: Text,
+        /// The secret that is a token of its.
+        "token" token: Option<Text>,
+        /// The id of a role.
+        "role_id" role_id: Option<Text>,
+        /// With `role_id`: the secret that is its secret id.
+        "secret_id" secret_id: Option<Text>,
+        /// With `role_id`: where AppRole is mounted. Absent: `approle`.
+        "login" login: Option<Text>,
+        /// Its namespace.
+        "namespace" namespace: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// An entry of a key-value engine.
+    RawVaultEntry, "`vault` of a secret", {
+        /// Where the engine is mounted. Absent: `secret`.
+        "mount" mount: Option<Text>,
+        /// The entry's path below that.
+        "path" path: Text,
+        /// The field of it that is the credential. Absent: `value`.
+        "field" field: Option<Text>,
+        /// The engine's version, `1` or `2`. Absent: `2`.
+        "version" version: Option<At<u32>>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while the Vault is down. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
     }
 }
 

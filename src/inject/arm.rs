@@ -110,10 +110,13 @@ impl Injector {
         self.renewable.get(rule.index()).copied().unwrap_or_default()
     }
 
-    /// Notes that a host did not take what it was given. True when it may be given something else.
-    pub fn refused(&self, armed: &Armed) -> bool {
-        let given = armed.given.iter();
-        given.filter(|(id, version)| self.store.refused(*id, *version)).count() > 0
+    /// Has what a host did not take fetched anew. True when it may be given something else.
+    pub async fn refused(&self, armed: &Armed) -> bool {
+        let mut another = false;
+        for (id, version) in &armed.given {
+            another |= self.store.refused(*id, *version).await;
+        }
+        another
     }
 
     /// Places every credential of the rule that permitted this ask.

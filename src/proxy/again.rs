@@ -26,7 +26,7 @@ impl Proxy {
         let Some(mut again) = again.filter(|_| answer.response.status() == StatusCode::UNAUTHORIZED) else {
             return Ok((answer, armed));
         };
-        if !live.injector.refused(&armed) {
+        if !live.injector.refused(&armed).await {
             return Ok((answer, armed));
         }
         let mut renewed = match live.injector.arm(&mut again).await {

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
 /// What is kept as it is in a form (RFC 6749 appendix B).
@@ -213,6 +214,61 @@ pub fn given(body: &[u8], wanted: Wanted) -> Result<Given, NoToken> {
         until: answer.expires_at,
         refresh: answer.refresh_token.and_then(take),
     })
+}
+
+/// The token of a login at a Vault.
+pub fn vault_login(body: &[u8]) -> Option<Given> {
+    #[derive(Deserialize)]
+    struct Login {
+        auth: Auth,
+    }
+    #[derive(Deserialize)]
+    struct Auth {
+        client_token: String,
+        #[serde(default)]
+        lease_duration: f64,
+    }
+    let login: Login = serde_json::from_slice(body).ok()?;
+    let lease = login.auth.lease_duration;
+    Some(Given {
+        token: take(login.auth.client_token)?,
+        // A root token has no end.
+        seconds: (lease > 0.0).then_some(lease),
+        until: None,
+        refresh: None,
+    })
+}
+
+/// One field of an entry that a Vault keeps, and for how long it is lent.
+pub fn vault_field(body: &[u8], field: &str, versioned: bool) -> Option<(Secret, Option<Duration>)> {
+    #[derive(Deserialize)]
+    struct Entry<T> {
+        data: T,
+        #[serde(default)]
+        lease_duration: u64,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        data: HashMap<String, Part>,
+    }
+    let (parts, lease) = if versioned {
+        let entry: Entry<Version> = serde_json::from_slice(body).ok()?;
+        (entry.data.data, 0)
+    } else {
+        let entry: Entry<HashMap<String, Part>> = serde_json::from_slice(body).ok()?;
+        (entry.data, entry.lease_duration)
+    };
+    let mut found = None;
+    for (name, part) in parts {
+        if let Part::Text(mut text) = part {
+            if name == field {
+                found = Secret::either(text.into_bytes()).ok();
+            } else {
+                text.zeroize();
+            }
+        }
+    }
+    Some((found?, (lease > 0).then(|| Duration::from_secs(lease))))
 }
 
 /// RFC 6749 §5.2, RFC 8628 §3.5 and RFC 8707 §2.

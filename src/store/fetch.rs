@@ -74,6 +74,16 @@ pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<E
 pub(super) struct Fetched {
     pub(super) secret: Secret,
     pub(super) ttl: Option<Duration>,
+    /// How long it is used beyond that, while there is no other to be had.
+    pub(super) grace: Duration,
+}
+
+impl Fetched {
+    /// One that ends with its time.
+    pub(super) fn new(secret: Secret, ttl: Option<Duration>) -> Self {
+        let grace = Duration::ZERO;
+        Self { secret, ttl, grace }
+    }
 }
 
 async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
@@ -81,13 +91,13 @@ async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
     let fetched = match &slot.source {
         Source::Exec { argv, ttl, timeout } => {
             let secret = exec::run(argv, *timeout, slot.document).await;
-            secret.map(|secret| Fetched { secret, ttl: *ttl })
+            secret.map(|secret| Fetched::new(secret, *ttl))
         }
         Source::Minted(mint) => mint::mint(inner, slot, mint).await,
         Source::Env(_) | Source::File(_) | Source::Store(_) => return Err(Cause::Unknown),
     };
-    let result = fetched.map(|Fetched { secret, ttl }| {
-        let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl));
+    let result = fetched.map(|Fetched { secret, ttl, grace }| {
+        let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl + grace));
         slot.renew(&Held::new(secret), term).0
     });
     let mut fetching = slot.fetching.lock();

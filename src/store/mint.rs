@@ -5,6 +5,7 @@ mod github;
 mod google;
 mod oauth2;
 mod rotated;
+mod vault;
 
 use super::error::Cause;
 use super::fetch::Fetched;
@@ -24,6 +25,8 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
             How::Signed(spec) => assertion::fetched(inner, spec).await,
             How::GitHubApp(spec) => github::ask(inner, spec).await,
             How::Gcp(spec) => google::ask(inner, spec).await,
+            How::VaultLogin(spec) => vault::login(inner, spec).await,
+            How::Vault(spec) => vault::read(inner, spec, slot.document).await,
         }
     };
     let made = tokio::time::timeout(mint.timeout, made).await;

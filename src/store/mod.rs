@@ -213,31 +213,11 @@ impl Store {
         let _ = self.inner.way.set(Arc::downgrade(way));
     }
 
-    /// Notes that a host did not take this version of a value. True when another may be had: one that is there
-    /// already, or one that is fetched when it is next wanted. A value that was fetched a moment ago stays: whoever
-    /// can bring about refusals must not be able to have it fetched without end.
-    pub fn refused(&self, id: SecretId, version: u64) -> bool {
-        let Some(slot) = self.inner.slots.get(id.index()) else {
-            return false;
-        };
-        let Some(current) = slot.current.load_full() else {
-            return false;
-        };
-        if current.held.version != version {
-            return true;
-        }
-        let fetched = matches!(slot.source, Source::Exec { .. } | Source::Minted(_));
-        let now = Instant::now();
-        if !fetched || now.duration_since(current.since) < LEAST_AGE {
-            return false;
-        }
-        slot.current.store(Some(Arc::new(Current {
-            held: Arc::clone(&current.held),
-            before: current.before.clone(),
-            term: Some((now, now)),
-            since: current.since,
-        })));
-        true
+    /// Has a value that a host did not take fetched anew, and tells whether there is another then. The old one stays in
+    /// use until there is; and one that was fetched a moment ago is left at that: whoever can bring about refusals must
+    /// not be able to have it fetched without end.
+    pub async fn refused(&self, id: SecretId, version: u64) -> bool {
+        self.inner.refused(id, version).await
     }
 
     /// The value of now, if it is at hand; then no lock is taken. If it is not, or not for long, and
@@ -294,6 +274,25 @@ impl Inner {
         self.slots
             .get(id.index())
             .map_or_else(|| "?".into(), |slot| Arc::clone(&slot.name))
+    }
+
+    /// As [`Store::refused`].
+    async fn refused(self: &Arc<Self>, id: SecretId, version: u64) -> bool {
+        let Some(slot) = self.slots.get(id.index()) else {
+            return false;
+        };
+        let Some(current) = slot.current.load_full() else {
+            return false;
+        };
+        if current.held.version != version {
+            return true;
+        }
+        let fetched = matches!(slot.source, Source::Exec { .. } | Source::Minted(_));
+        if !fetched || current.since.elapsed() < LEAST_AGE {
+            return false;
+        }
+        let next = fetch::wait(self, id).await;
+        next.is_ok_and(|held| held.version != version)
     }
 
     fn fetched(&self, well: bool) {

@@ -11,7 +11,7 @@ use crate::config::read::Findings;
 use std::time::Duration;
 
 /// What is asked for, unless the config says otherwise, within this time.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an assertion is good for: it is shown at once. GitHub takes none of more than ten minutes.
 const SHORT: Duration = Duration::from_secs(300);
 
@@ -80,7 +80,7 @@ impl<'r> Written<'r> {
 }
 
 /// A secret that is shown to the service alone.
-fn uses(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
+pub(super) fn uses(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
     let id = scope.secret(name, found)?;
     let name = name.as_str().into();
     Some(Uses { id, name })
@@ -93,7 +93,7 @@ fn document(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
     Some(uses)
 }
 
-fn endpoint(text: &Text, found: &mut Findings<'_>) -> Option<Endpoint> {
+pub(super) fn endpoint(text: &Text, found: &mut Findings<'_>) -> Option<Endpoint> {
     match Endpoint::parse(text) {
         Ok(endpoint) => Some(endpoint),
         Err(why) => {
@@ -106,7 +106,7 @@ fn endpoint(text: &Text, found: &mut Findings<'_>) -> Option<Endpoint> {
 }
 
 /// A word that is said to the service; what looks like a credential is refused.
-fn word(text: &Text, found: &mut Findings<'_>) -> Option<String> {
+pub(super) fn word(text: &Text, found: &mut Findings<'_>) -> Option<String> {
     if looks_secret(text) {
         found
             .error(
@@ -124,7 +124,7 @@ fn word(text: &Text, found: &mut Findings<'_>) -> Option<String> {
 }
 
 /// One that need not be there; the inner `None` is one that is not.
-fn maybe(text: Option<&Text>, found: &mut Findings<'_>) -> Option<Option<String>> {
+pub(super) fn maybe(text: Option<&Text>, found: &mut Findings<'_>) -> Option<Option<String>> {
     match text {
         Some(text) => word(text, found).map(Some),
         None => Some(None),

@@ -16,6 +16,7 @@ mod shadow;
 mod sigv4;
 mod slots;
 mod upstream;
+mod vault;
 
 use super::model::{AuditSink, AuditSpec, Bind, CaSource, Config, Limits, WhenFull};
 use super::presets::Chosen;

@@ -3,6 +3,7 @@
 use super::expand::Expanded;
 use super::mint::Written;
 use super::scope::{Scope, name_is_fit, variable_is_fit};
+use super::vault;
 use crate::base::ids::SecretId;
 use crate::config::leaf::{At, Text};
 use crate::config::looks::shown;
@@ -82,9 +83,15 @@ pub(super) fn check(
 
 /// The tokens that secrets of the config are.
 fn minted(raw: &RawConfig, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> HashMap<SecretId, Mint> {
+    let vault = raw.vault.as_ref().and_then(|raw| vault::server(raw, scope, found));
+    let no_vault = raw.vault.is_some() && vault.is_none();
     let written = (0..).map(SecretId).zip(raw.secrets());
     let minted = written.filter_map(|(id, (_, secret))| {
-        let written = Written::of_secret(&secret.as_ref()?.0);
+        let secret = &secret.as_ref()?.0;
+        if let Some(entry) = secret.vault.as_ref().filter(|_| !no_vault) {
+            return Some((id, vault::entry(entry, vault.as_ref(), found)?));
+        }
+        let written = Written::of_secret(secret);
         written.given().next()?;
         Some((id, written.mint(scope, found)?))
     });
@@ -179,7 +186,7 @@ fn source(
             }
         }
     }
-    let made = Written::of_secret(raw).given().count();
+    let made = Written::of_secret(raw).given().count() + usize::from(raw.vault.is_some());
     let places = [&raw.env, &raw.file, &raw.store]
         .into_iter()
         .filter(|place| place.is_some())
@@ -216,7 +223,7 @@ fn source(
     minted.map(|mint| Source::Minted(Box::new(mint)))
 }
 
-const PLACES: &str = "`env`, `file`, `exec`, `store`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
+const PLACES: &str = "`env`, `file`, `exec`, `store`, `vault`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {

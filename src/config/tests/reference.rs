@@ -119,6 +119,8 @@ const PARTS: &[(&str, &str)] = &[
     ("`inject`: each injection", "RawInject"),
     ("`basic`", "RawBasic"),
     ("`sigv4`", "RawSigV4"),
+    ("`vault`", "RawVault"),
+    ("`vault` of a secret", "RawVaultEntry"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

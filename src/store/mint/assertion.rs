@@ -13,10 +13,8 @@ use std::time::SystemTime;
 
 /// A signed token that is itself the credential.
 pub(super) async fn fetched(inner: &Arc<Inner>, spec: &Assertion) -> Result<Fetched, Cause> {
-    Ok(Fetched {
-        secret: signed(inner, spec, spec.audience.as_deref()).await?,
-        ttl: Some(spec.lifetime),
-    })
+    let secret = signed(inner, spec, spec.audience.as_deref()).await?;
+    Ok(Fetched::new(secret, Some(spec.lifetime)))
 }
 
 /// Signs a token for an audience.

@@ -143,10 +143,7 @@ pub(super) fn read(to: &Endpoint, told: &Told, wanted: Wanted) -> Result<Given, 
 /// What was given, for its term.
 pub(super) fn fetched(to: &Endpoint, told: &Told, given: Given) -> Result<Fetched, Cause> {
     let ttl = term(&given).map_err(|why| answered(to, told, why))?;
-    Ok(Fetched {
-        secret: given.token,
-        ttl,
-    })
+    Ok(Fetched::new(given.token, ttl))
 }
 
 impl How {
@@ -156,6 +153,8 @@ impl How {
             Self::OAuth2(spec) => spec.token_url.to_string(),
             Self::GitHubApp(spec) => spec.api.to_string(),
             Self::Gcp(spec) => spec.token_url.as_ref().map_or("Google".to_owned(), Endpoint::to_string),
+            Self::VaultLogin(spec) => spec.at.to_string(),
+            Self::Vault(spec) => spec.at.to_string(),
             Self::Signed(_) => "nobody".to_owned(),
         }
     }

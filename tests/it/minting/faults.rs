@@ -212,7 +212,7 @@ async fn mistakes_in_how_a_token_is_made_are_told_where_they_stand() {
     );
 }
 
-fn mistaken(rig: &Rig, said: &str) {
+pub fn mistaken(rig: &Rig, said: &str) {
     let output = rig.command(&["check"]).output().unwrap();
     let all = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{said}: {all}");

@@ -5,6 +5,7 @@ mod faults;
 mod oauth2;
 mod page;
 mod services;
+mod vault;
 
 use crate::rig::agent::{Reply, get};
 use crate::rig::proxy::{Proxy, Rig, bare};
