@@ -5,6 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use keyferry::base::body::{Body, BoxError};
+use keyferry::base::budget::Budget;
 use keyferry::base::secret::Secret;
 use keyferry::scrub::{self, Needles};
 use std::hint::black_box;
@@ -72,7 +73,15 @@ fn reply(coding: &str, offered: &str, list: &[Bytes], set: &[Arc<Needles>]) -> B
         .header("content-encoding", coding)
         .body(())
         .unwrap();
-    scrub::reply(&mut response.into_parts().0, stream(list), set, asked, &Arc::default()).unwrap()
+    scrub::reply(
+        &mut response.into_parts().0,
+        stream(list),
+        set,
+        asked,
+        &Arc::default(),
+        &Budget::default(),
+    )
+    .unwrap()
 }
 
 fn needles(value: &str) -> Vec<Arc<Needles>> {

@@ -115,7 +115,7 @@ fuzz_target!(|asked: Asked| {
     };
     let armed = LIVE
         .injector
-        .arm(&mut permitted)
+        .arm(&mut permitted, &keyferry::base::budget::Budget::default())
         .now_or_never()
         .expect("an environment variable is there at once");
     let Ok(armed) = armed else { return };

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
+use keyferry::base::budget::Budget;
 use keyferry::base::secret::Secret;
 use keyferry::scrub::{self, Needles};
 use keyferry_fuzz::{cut, drained, holds, streamed};
@@ -79,7 +80,7 @@ fn through(reply: &Reply, coding: &'static str, bytes: &[u8], grpc: bool) -> Opt
         .header("content-encoding", coding);
     let (mut parts, ()) = response.body(()).unwrap().into_parts();
     let pieces: Vec<Bytes> = cut(bytes, &reply.cuts);
-    let body = scrub::reply(&mut parts, streamed(pieces), &*NEEDLES, asked, &Arc::default());
+    let body = scrub::reply(&mut parts, streamed(pieces), &*NEEDLES, asked, &Arc::default(), &Budget::default());
     body.ok().map(drained)
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::Response;
 use http_body_util::BodyExt as _;
+use keyferry::base::budget::Budget;
 use keyferry::base::secret::Secret;
 use keyferry::scrub::{self, Needles};
 use keyferry_fuzz::{cut, drained, holds, streamed};
@@ -100,6 +101,7 @@ fn through(kind: &str, pieces: Vec<Bytes>) -> keyferry::base::body::Body {
         &*NEEDLES,
         scrub::Asked::default(),
         &Arc::default(),
+        &Budget::default(),
     )
     .unwrap()
 }
@@ -124,7 +126,7 @@ fn at_once(kind: &str, bodies: &[Vec<u8>]) {
             .body(())
             .unwrap()
             .into_parts();
-        let mut body = scrub::reply(&mut parts, body, &*NEEDLES, scrub::Asked::default(), &Arc::default()).unwrap();
+        let mut body = scrub::reply(&mut parts, body, &*NEEDLES, scrub::Asked::default(), &Arc::default(), &Budget::default()).unwrap();
         let mut got = 0;
         while let Some(Some(Ok(frame))) = body.frame().now_or_never() {
             got += frame.data_ref().map_or(0, Bytes::len);

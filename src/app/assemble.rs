@@ -91,9 +91,10 @@ pub async fn live(
             .iter()
             .map(|rule| around.metrics.for_rule(&rule.name))
             .collect(),
-        shares: around
-            .shares
-            .of(config.agents.iter().map(|agent| Arc::clone(&agent.name))),
+        shares: around.shares.of(
+            config.agents.iter().map(|agent| Arc::clone(&agent.name)),
+            config.limits.bodies,
+        ),
         config,
     };
     Ok((live, store))

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod aws_host;
 pub mod body;
+pub mod budget;
 pub mod endpoint;
 pub mod frame;
 pub mod glob;

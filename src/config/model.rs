@@ -435,6 +435,8 @@ pub struct Limits {
     pub agent_connections: usize,
     /// Requests of one agent at one time.
     pub agent_requests: usize,
+    /// Bytes of bodies held in memory at one time, to be searched or decoded.
+    pub bodies: u64,
     /// Bytes in a request head.
     pub head_bytes: usize,
     /// Streams on one HTTP/2 connection.
@@ -461,6 +463,7 @@ impl Default for Limits {
             connections: 10_000,
             agent_connections: 1_000,
             agent_requests: 1_000,
+            bodies: 256 * 1024 * 1024,
             head_bytes: 256 * 1024,
             streams: 128,
             head_time: Duration::from_secs(60),

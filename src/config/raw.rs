@@ -483,6 +483,8 @@ section! {
         "agent_connections" agent_connections: Option<At<u32>>,
         /// Requests of one agent at one time, tunnels and WebSockets among them. Absent: 1000.
         "agent_requests" agent_requests: Option<At<u32>>,
+        /// Bytes of bodies held in memory at one time, to be searched or decoded; of several agents, each may have half of it. Absent: `256MiB`.
+        "bodies" bodies: Option<At<Bytes>>,
         /// Bytes in a request head. Absent: `256KiB`.
         "head_bytes" head_bytes: Option<At<Bytes>>,
         /// Streams on one HTTP/2 connection. Absent: 128.

@@ -1,9 +1,10 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, Misplaced, StandIns, body, sigv4, strays, trailers};
+use super::{Error, Misplaced, StandIns, body, collect, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
+use crate::base::budget::Budget;
 use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
@@ -17,7 +18,6 @@ use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, UPGRADE,
 };
-use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -32,8 +32,6 @@ pub struct Injector {
     renewable: Box<[bool]>,
     /// How long a body that is searched may take to come.
     body_time: Duration,
-    /// The room for bodies that are collected to be signed.
-    signed_bodies: sigv4::Budget,
 }
 
 #[derive(Debug)]
@@ -59,6 +57,8 @@ pub struct Armed {
     pub messages: Option<strays::Messages>,
     /// A body that was collected, as it will be sent.
     pub(super) body: Option<Bytes>,
+    /// What a body that is collected takes of.
+    pub(super) memory: Budget,
 }
 
 /// A stand-in to swap in text messages.
@@ -69,9 +69,6 @@ pub struct Message {
     /// What goes out.
     pub held: Arc<Held>,
 }
-
-/// Bytes of a request body that are collected to find a stand-in in it.
-const LARGEST_SEARCHED_BODY: usize = 1024 * 1024;
 
 impl Injector {
     /// Takes secrets from `store`; agents hold `stand_ins`.
@@ -85,7 +82,6 @@ impl Injector {
             needles,
             renewable: config.rules.iter().map(|rule| is_renewable(config, rule)).collect(),
             body_time: config.limits.response_time,
-            signed_bodies: sigv4::Budget::new(config.limits.response_time),
         };
         injector.prepare(config);
         injector
@@ -119,17 +115,21 @@ impl Injector {
         another
     }
 
-    /// Places every credential of the rule that permitted this ask.
+    /// Places every credential of the rule that permitted this ask. A body that must be collected for that takes of
+    /// `memory`.
     ///
     /// # Errors
     /// When a credential cannot be had or cannot stand where the rule puts it, when it would go out
     /// in the clear, or when a stand-in stands where it is not swapped. Then nothing may be sent.
-    pub async fn arm(&self, permitted: &mut Permitted) -> Result<Armed, Error> {
+    pub async fn arm(&self, permitted: &mut Permitted, memory: &Budget) -> Result<Armed, Error> {
         let inject = permitted.inject();
         if permitted.scheme() == Scheme::Http && !inject.is_empty() && !permitted.plaintext() {
             return Err(Error::Plaintext(Arc::clone(&permitted.rule().name)));
         }
-        let mut armed = Armed::default();
+        let mut armed = Armed {
+            memory: memory.clone(),
+            ..Armed::default()
+        };
         // A signature is made of what all others have left.
         let (first, last): (Vec<_>, Vec<_>) = inject.iter().partition(|one| !matches!(one, Inject::SigV4(_)));
         for one in first.into_iter().chain(last) {
@@ -207,7 +207,7 @@ impl Injector {
                 None => None,
             },
         };
-        let signature = sigv4::sign(permitted, spec, &keys, armed, &self.signed_bodies).await?;
+        let signature = sigv4::sign(permitted, spec, &keys, armed, self.body_time).await?;
         if let Ok(signature) = Secret::new(signature.into_bytes()) {
             armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         }
@@ -309,14 +309,12 @@ impl Injector {
             return Ok(());
         };
         let held = self.fetch(id).await?;
-        let collected = collect(permitted.take_body(), LARGEST_SEARCHED_BODY);
-        let collected = tokio::time::timeout(self.body_time, collected).await;
-        let bytes = collected.map_err(|_| Error::Slow(self.body_time))??;
+        let (bytes, taken) = collect::whole(permitted, &armed.memory, self.body_time, collect::SEARCHED).await?;
         let swapped = body::substitute(&bytes, kind, pointer, stand_in, &held.secret)?;
         if swapped.is_some() {
             self.held(id, armed).await?;
         }
-        let bytes = swapped.map_or(bytes, Into::into);
+        let bytes = collect::kept(swapped.map_or(bytes, Into::into), taken);
         armed.body = Some(bytes.clone());
         let headers = permitted.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
@@ -446,16 +444,6 @@ fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
         return Err(body::Error::Compressed.into());
     }
     Ok(Some(kind))
-}
-
-/// The whole of a body that has so many bytes at most.
-pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
-    let collected = Limited::new(body, limit).collect().await;
-    let collected = collected.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-        true => body::Error::TooLarge { limit }.into(),
-        false => Error::Collect(error),
-    });
-    Ok(collected?.to_bytes())
 }
 
 fn describe(place: &Place) -> String {

@@ -3,6 +3,7 @@
 
 pub mod arm;
 pub mod body;
+mod collect;
 pub mod login;
 pub mod place;
 pub mod sigv4;
@@ -15,6 +16,7 @@ pub use arm::{Armed, Injector};
 pub use standin::StandIns;
 pub use strays::Misplaced;
 
+use crate::base::budget::Full;
 use std::sync::Arc;
 
 /// Why a credential was not placed. Then the request is not sent.
@@ -47,6 +49,12 @@ pub enum Error {
     /// The agent's body did not come whole in time, and is to be searched or signed before it goes out.
     #[error("the request body was not whole after {0:?}")]
     Slow(std::time::Duration),
+    /// Too much is held in memory already to collect the body.
+    #[error("the request body must be held in memory to look for its placeholder, and {}", match .0 {
+        Full::Own => "this agent has as much in memory as it may",
+        Full::Whole => "all that bodies may take is taken",
+    })]
+    Crowded(Full),
     /// The agent's body broke off while it was collected.
     #[error("the request body failed: {0}")]
     Collect(#[source] crate::base::body::BoxError),

@@ -18,12 +18,11 @@ use crate::sign::sigv4::{ALGORITHM, PathStyle, Request, Scope, SigningKey, encod
 use crate::store::Held;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-pub(super) use payload::Budget;
 use payload::Payload;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use zeroize::Zeroizing;
@@ -71,7 +70,7 @@ pub(super) async fn sign(
     spec: &SigV4,
     keys: &Keys,
     armed: &mut Armed,
-    collected: &Budget,
+    time: Duration,
 ) -> Result<String, Error> {
     let asked = Asked::read(permitted);
     let scope = scope(spec, permitted.target().host.name(), &asked)?;
@@ -81,15 +80,7 @@ pub(super) async fn sign(
     };
     strip(permitted)?;
     let said = payload::said(permitted.headers())?;
-    let payload = payload::of(
-        permitted,
-        spec,
-        said,
-        (style, asked.expires.is_some()),
-        armed,
-        collected,
-    )
-    .await?;
+    let payload = payload::of(permitted, spec, said, (style, asked.expires.is_some()), armed, time).await?;
     let key = SigningKey::new(&keys.secret.secret, scope);
     let headers = permitted.headers_mut();
     if headers.contains_key(CONTENT_SHA256) || style == PathStyle::Key && asked.expires.is_none() {

@@ -1,9 +1,10 @@
-//! Upstream connections kept for the next request. Shared only among requests with the same scheme,
-//! target, parent proxy and protocol; each configuration has a pool of its own, so TLS settings never mix.
+//! Upstream connections kept for the next request. Shared only among requests of the same agent, with the same
+//! scheme, target, parent proxy and protocol; each configuration has a pool of its own, so TLS settings never mix.
 
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
+use crate::base::ids::AgentId;
 use crate::config::parent::Parent;
 use hyper::client::conn::{http1, http2};
 use parking_lot::Mutex;
@@ -17,6 +18,9 @@ use tokio::sync::{Semaphore, watch};
 /// What two requests must share to share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
+    /// Whose requests they are, `None` for Keyferry's own: on a shared HTTP/2 connection, whoever does not read holds up
+    /// all others.
+    pub(super) agent: Option<AgentId>,
     pub(super) scheme: Scheme,
     pub(super) target: Target,
     /// The proxy it goes through.

@@ -12,6 +12,7 @@ use super::{Error, Line, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
+use crate::base::ids::AgentId;
 use crate::base::meter::End;
 use crate::base::metered::Metered;
 use crate::base::paced::Paced;
@@ -147,13 +148,16 @@ impl Upstream {
     /// When no connection can be had, or no valid response comes in time.
     pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
         let rule = Arc::clone(permitted.rule());
+        let agent = permitted.agent();
         let (target, scheme, request, held) = permitted.into_ask();
-        self.carry((target, scheme, &rule.via), request, held).await
+        self.carry(Some(agent), (target, scheme, &rule.via), request, held)
+            .await
     }
 
-    /// Sends what policy permitted, or what Keyferry asks for itself.
+    /// Sends what policy permitted to an agent, or what Keyferry asks for itself.
     pub(super) async fn carry(
         &self,
+        agent: Option<AgentId>,
         (target, scheme, via): (Target, Scheme, &Via),
         mut request: Request<Body>,
         held: Held,
@@ -161,6 +165,7 @@ impl Upstream {
         let parent = self.config.parent(via, &target).cloned();
         let awaited = Awaited::watch(&mut request);
         let mut key = Key {
+            agent,
             scheme,
             target,
             parent,

@@ -242,6 +242,7 @@ impl Policy {
         let held = ready.admit(agent)?;
         let rule = Arc::clone(&ready.rule);
         Ok(Permitted {
+            agent,
             target: ask.target.clone(),
             scheme: ask.scheme,
             request,

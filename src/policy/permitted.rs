@@ -5,7 +5,7 @@ use super::limit::Held;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::{Host, Target};
-use crate::base::ids::{RuleId, SecretId};
+use crate::base::ids::{AgentId, RuleId, SecretId};
 use crate::config::model::{Inject, Rule, Strays};
 use http::{HeaderMap, Method, Request, Uri};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// what is sent.
 #[derive(Debug)]
 pub struct Permitted {
+    pub(super) agent: AgentId,
     pub(super) target: Target,
     pub(super) scheme: Scheme,
     pub(super) request: Request<Body>,
@@ -27,6 +28,11 @@ pub struct Permitted {
 }
 
 impl Permitted {
+    /// Who asked.
+    pub fn agent(&self) -> AgentId {
+        self.agent
+    }
+
     /// Where it goes.
     pub fn target(&self) -> &Target {
         &self.target
@@ -132,6 +138,7 @@ impl Permitted {
         *request.version_mut() = self.request.version();
         *request.headers_mut() = self.request.headers().clone();
         Some(Self {
+            agent: self.agent,
             target: self.target.clone(),
             scheme: self.scheme,
             request,

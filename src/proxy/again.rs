@@ -29,7 +29,8 @@ impl Proxy {
         if !live.injector.refused(&armed).await {
             return Ok((answer, armed));
         }
-        let mut renewed = match live.injector.arm(&mut again).await {
+        let memory = live.memory_of(again.agent());
+        let mut renewed = match live.injector.arm(&mut again, &memory).await {
             Ok(renewed) if renewed.given != armed.given => renewed,
             _ => return Ok((answer, armed)),
         };

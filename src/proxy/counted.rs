@@ -4,8 +4,10 @@ use super::hygiene;
 use crate::base::body::{Body, BoxError};
 use crate::base::tasks::Tasks;
 use bytes::Bytes;
+use http::{Request, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +53,13 @@ impl Drop for Counted {
         {
             tasks.spawn(drain(std::mem::replace(&mut self.body, Body::Empty)));
         }
+    }
+}
+
+/// Lets go of a refused request whose body was not looked at.
+pub fn let_go(request: Request<Incoming>, tasks: &Tasks) {
+    if request.version() == Version::HTTP_2 && !request.body().is_end_stream() {
+        tasks.spawn(drain(request.into_body().into()));
     }
 }
 

@@ -2,6 +2,7 @@
 //! other side as hostile and unknown.
 
 use super::connection::{Caller, Conn};
+use super::counted::let_go;
 use super::fault::{Fault, chain};
 use super::grant::{Onward, grant};
 use super::live::Proxy;
@@ -102,7 +103,11 @@ async fn absolute(proxy: &Arc<Proxy>, caller: Caller, request: Request<Incoming>
     entry.record.method = Some(request.method().as_str().into());
     let target = match front::absolute(&request) {
         Ok(target) => target,
-        Err(error) => return refuse(error.into(), entry, Understands::by(&request)),
+        Err(error) => {
+            let agent = Understands::by(&request);
+            let_go(request, &proxy.tasks);
+            return refuse(error.into(), entry, agent);
+        }
     };
     let conn = Arc::new(Conn::new(caller, target, Scheme::Http, Mode::Plain));
     proxy.answer(&conn, request, entry).await

@@ -8,10 +8,12 @@ use super::halfclose::Whole;
 use super::live::{Live, Proxy};
 use super::recorded::{Entry, Recorded};
 use super::serving::MOST_HEADERS;
+use super::splice::Splice;
 use super::{hygiene, upgrade};
 use crate::audit::{MaskedPath, Outcome};
 use crate::base::ask::{Ask, is_only_chunked};
 use crate::base::body::Body;
+use crate::base::budget::Budget;
 use crate::config::model::RuleLimits;
 use crate::inject::Armed;
 use crate::net::Answer;
@@ -61,7 +63,10 @@ impl Proxy {
         }
     }
 
-    async fn exchange(&self, conn: &Conn, mut request: Request<Incoming>, entry: &mut Entry) -> Result<Reply, Fault> {
+    async fn exchange(&self, conn: &Conn, request: Request<Incoming>, entry: &mut Entry) -> Result<Reply, Fault> {
+        // First of all: whatever refuses the request, its body is let go of in the right way.
+        let version = request.version();
+        let mut request = request.map(|body| self.observed(body, version, conn, entry));
         ready(self)?;
         let live = self.live();
         let agent = conn.agent(&live)?;
@@ -75,18 +80,18 @@ impl Proxy {
         if let Some(switch) = &switch {
             switch.dress(&mut parts);
         }
-        let body = self.observed(body, parts.version, conn, entry);
         let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
         self.note(&live, &permitted, entry);
         let limits = permitted.rule().limits.clone();
         cap_request(&mut permitted, &limits)?;
-        let armed = live.injector.arm(&mut permitted).await?;
+        let memory = live.memory_of(agent);
+        let armed = live.injector.arm(&mut permitted, &memory).await?;
         entry.record.credentials.clone_from(&armed.credentials);
-        // A reply can only be searched in codings that are known here.
-        let asked = if armed.needles.is_empty() {
-            Asked::default()
-        } else {
-            scrub::ask(permitted.headers_mut())
+        // A reply can only be searched in codings that are known here, and decoded while there is memory for it.
+        let asked = match (armed.needles.is_empty(), memory.is_scarce()) {
+            (true, _) => Asked::default(),
+            (false, true) => scrub::ask_plainly(permitted.headers_mut()),
+            (false, false) => scrub::ask(permitted.headers_mut()),
         };
         let renewable = live.injector.may_renew(permitted.rule_id());
         let again = renewable.then(|| permitted.replay()).flatten();
@@ -97,9 +102,9 @@ impl Proxy {
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
-                Ok(Reply::Switching(response, Box::new(splice)))
+                Ok(Reply::Switching(response, Box::new(splice.within(limits))))
             }
-            _ => whole(answer, &armed, asked, limits, entry),
+            _ => whole(answer, &armed, (asked, &memory), limits, entry),
         }
     }
 
@@ -166,11 +171,17 @@ impl Proxy {
 
 enum Reply {
     Whole(Response<Body>, RuleLimits, crate::net::Lease),
-    Switching(Response<Body>, Box<upgrade::Splice>),
+    Switching(Response<Body>, Box<Splice>),
 }
 
 /// The upstream's reply, cleaned and scrubbed, its body still to come.
-fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry: &Entry) -> Result<Reply, Fault> {
+fn whole(
+    answer: Answer,
+    armed: &Armed,
+    (asked, memory): (Asked, &Budget),
+    limits: RuleLimits,
+    entry: &Entry,
+) -> Result<Reply, Fault> {
     let Answer { response, lease, .. } = answer;
     let (mut parts, body) = response.into_parts();
     if parts.status.is_informational() {
@@ -184,7 +195,7 @@ fn whole(answer: Answer, armed: &Armed, asked: Asked, limits: RuleLimits, entry:
     }
     hygiene::response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let body = scrub::reply(&mut parts, body.into(), &armed.needles, asked, &entry.scrubbed)?;
+    let body = scrub::reply(&mut parts, body.into(), &armed.needles, asked, &entry.scrubbed, memory)?;
     Ok(Reply::Whole(Response::from_parts(parts, body), limits, lease))
 }
 

@@ -4,6 +4,7 @@
 use super::counted::TooLarge;
 use crate::base::ask::Malformed;
 use crate::base::body::Body;
+use crate::base::budget::Full;
 use crate::base::host::Target;
 use crate::policy::Denied;
 use crate::scrub::{self, Needles};
@@ -267,6 +268,14 @@ impl From<inject::Error> for Fault {
             E::Body(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "body_unsearchable", message),
             E::Unsignable(_) => Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "request_unsignable", message),
             E::Slow(_) => Self::stopped_coming(message),
+            E::Crowded(full) => Self {
+                hint: Some("wait for others to end"),
+                retry_after: Some(Duration::from_secs(1)),
+                ..match full {
+                    Full::Own => Self::refused(StatusCode::TOO_MANY_REQUESTS, "agent_limited", message),
+                    Full::Whole => Self::refused(StatusCode::SERVICE_UNAVAILABLE, "proxy_busy", message),
+                }
+            },
             E::Collect(cause) => Self::broken(
                 StatusCode::BAD_REQUEST,
                 "request_body_failed",

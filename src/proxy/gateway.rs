@@ -2,6 +2,7 @@
 //! its `Host`. For clients that take a base URL and no proxy.
 
 use super::connection::{Caller, Conn};
+use super::counted::let_go;
 use super::entry::{Understands, refuse};
 use super::fault::{Fault, chain};
 use super::live::{Live, Proxy};
@@ -62,7 +63,9 @@ async fn answer(proxy: &Arc<Proxy>, mut caller: Caller, door: Door, mut request:
             let known = caller.agent(&live);
             entry.record.agent = known.as_ref().ok().and_then(|agent| live.agent_name(*agent));
             let fault: Fault = known.map_or_else(Into::into, |_| error.into());
-            return refuse(fault, entry, Understands::by(&request));
+            let agent = Understands::by(&request);
+            let_go(request, &proxy.tasks);
+            return refuse(fault, entry, agent);
         }
     };
     let conn = Conn::new(caller, routed.target.clone(), routed.scheme, Mode::Intercept);

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::lobby::Lobby;
 use super::share::{Share, Taken};
 use crate::audit::Log;
+use crate::base::budget::Budget;
 use crate::base::ids::AgentId;
 use crate::base::tasks::Tasks;
 use crate::ca::leaves::Leaves;
@@ -163,6 +164,12 @@ impl Live {
         share
             .map(|share| share.request(self.config.limits.agent_requests))
             .transpose()
+    }
+
+    /// What bodies of the agent's exchanges may take of memory.
+    pub fn memory_of(&self, agent: AgentId) -> Budget {
+        let share = self.shares.get(agent.index());
+        share.map_or_else(|| Budget::new(0), |share| share.memory().clone())
     }
 
     /// The agent's name.

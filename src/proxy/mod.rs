@@ -20,6 +20,7 @@ pub mod resolver;
 pub mod serving;
 pub mod share;
 pub mod socks;
+mod splice;
 pub mod told;
 pub mod transparent;
 pub mod tunnel;

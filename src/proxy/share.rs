@@ -1,6 +1,7 @@
 //! How much of the proxy each agent takes up at one time, so that none can take it all.
 
 use super::fault::Fault;
+use crate::base::budget::Budget;
 use http::StatusCode;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -10,13 +11,18 @@ use std::time::Duration;
 
 /// What all agents take up. It outlives a configuration: a reload forgets nothing.
 #[derive(Debug, Default)]
-pub struct Shares(Mutex<HashMap<Arc<str>, Arc<Share>>>);
+pub struct Shares {
+    known: Mutex<HashMap<Arc<str>, Arc<Share>>>,
+    /// Bytes that bodies of all agents together take.
+    memory: Budget,
+}
 
 /// What one agent takes up.
 #[derive(Debug, Default)]
 pub struct Share {
     connections: AtomicUsize,
     requests: AtomicUsize,
+    memory: Budget,
 }
 
 /// A place taken, given back when dropped.
@@ -33,10 +39,22 @@ enum What {
 }
 
 impl Shares {
-    /// The shares of these agents, in this order. Those of others are forgotten once nothing of them is left.
-    pub fn of(&self, agents: impl Iterator<Item = Arc<str>>) -> Vec<Arc<Share>> {
-        let mut known = self.0.lock();
-        let shares = agents.map(|name| Arc::clone(known.entry(name).or_default())).collect();
+    /// The shares of these agents, in this order, and what bodies may take of memory from now on: of several agents
+    /// each may have half. The shares of others are forgotten once nothing of them is left.
+    pub fn of(&self, agents: impl ExactSizeIterator<Item = Arc<str>>, bodies: u64) -> Vec<Arc<Share>> {
+        self.memory.set(bodies);
+        let part = if agents.len() > 1 { bodies / 2 } else { bodies };
+        let mut known = self.known.lock();
+        let share = |name| {
+            let new = || Share {
+                memory: self.memory.part(part),
+                ..Share::default()
+            };
+            let share = known.entry(name).or_insert_with(|| Arc::new(new()));
+            share.memory.set(part);
+            Arc::clone(share)
+        };
+        let shares = agents.map(share).collect();
         known.retain(|_, share| Arc::strong_count(share) > 1);
         shares
     }
@@ -57,6 +75,11 @@ impl Share {
     /// When there is none left.
     pub fn request(self: &Arc<Self>, most: usize) -> Result<Taken, Fault> {
         self.take(What::Request, most)
+    }
+
+    /// What the agent's bodies may take of memory, in bytes.
+    pub fn memory(&self) -> &Budget {
+        &self.memory
     }
 
     fn take(self: &Arc<Self>, what: What, most: usize) -> Result<Taken, Fault> {
@@ -103,9 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_several_agents_each_has_half_of_the_memory_and_a_sole_one_all() {
+        let shares = Shares::default();
+        let names = |names: &[&str]| shares.of(names.iter().map(|name| Arc::from(*name)), 100);
+        let both = names(&["one", "two"]);
+        let taken = both[0].memory().take(50).unwrap();
+        assert!(both[0].memory().take(1).is_err() && both[1].memory().take(50).is_ok());
+        let alone = names(&["one"]);
+        assert!(alone[0].memory().take(50).is_ok() && alone[0].memory().take(51).is_err());
+        drop(taken);
+        assert!(alone[0].memory().take(100).is_ok());
+    }
+
+    #[test]
     fn a_share_is_each_agents_own_and_outlives_a_reload() {
         let shares = Shares::default();
-        let names = |names: &[&str]| shares.of(names.iter().map(|name| Arc::from(*name)));
+        let names = |names: &[&str]| shares.of(names.iter().map(|name| Arc::from(*name)), 100);
         let before = names(&["one", "two"]);
         let taken = before[0].connection(1).unwrap();
         assert!(before[0].connection(1).is_err());
@@ -116,9 +152,9 @@ mod tests {
         assert!(after[1].connection(1).is_ok());
         drop((before, after));
         names(&[]);
-        assert_eq!(shares.0.lock().len(), 2, "something of both is left");
+        assert_eq!(shares.known.lock().len(), 2, "something of both is left");
         drop(_other);
         names(&[]);
-        assert!(shares.0.lock().is_empty());
+        assert!(shares.known.lock().is_empty());
     }
 }

@@ -7,6 +7,7 @@ use super::live::{Live, Proxy};
 use super::named::{Misnamed, Named};
 use super::recorded::Entry;
 use crate::audit::{Outcome, Record};
+use crate::base::paced::Paced;
 use crate::base::wire::Wire;
 use crate::net::{Line, Times};
 use crate::policy::{Passage, Reach};
@@ -14,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes in flight in each direction.
@@ -41,9 +42,10 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
         read: Arc::clone(&entry.bytes_in),
         written: Arc::clone(&out),
     };
-    let mut upstream = upstream;
+    let mut upstream = Paced::new(upstream, proxy.live().config.limits.stall_time);
     let begun = Instant::now();
     entry.record.durations.first_byte = Some(begun - entry.start);
+    let overtime = overtime(entry.start, passage.rule().limits.time);
     let mut reloads = proxy.reloads();
     let read = Arc::clone(&entry.bytes_in);
     let mut alert = false;
@@ -52,8 +54,13 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
         let mut copying = std::pin::pin!(copying);
         let idle = idle(proxy, &read, &out);
         let mut idle = std::pin::pin!(idle);
+        let mut overtime = std::pin::pin!(overtime);
         loop {
             tokio::select! {
+                () = overtime.as_mut() => {
+                    entry.failed(Outcome::Failed, "exchange_timeout", Some(OVERTIME.into()));
+                    break;
+                }
                 () = idle.as_mut() => {
                     entry.failed(Outcome::Failed, "idle", Some("no byte passed for too long".into()));
                     break;
@@ -88,6 +95,17 @@ pub async fn run(proxy: &Proxy, wire: Wire, conn: &Conn, upstream: Line, passage
 
 fn misnamed(error: &std::io::Error) -> Option<&Misnamed> {
     error.get_ref()?.downcast_ref()
+}
+
+/// What is told of a tunnel or WebSocket that stood longer than its rule's `time`.
+pub const OVERTIME: &str = "it stood longer than the rule allows";
+
+/// Resolves once `time` has passed since `start`; never without one.
+pub async fn overtime(start: Instant, time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep_until((start + time).into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves once neither count has moved for the idle time.

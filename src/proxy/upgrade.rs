@@ -1,40 +1,28 @@
 //! WebSockets: over HTTP/1.1 (RFC 6455) and HTTP/2 (RFC 8441) from the agent, over HTTP/1.1 to the
-//! upstream; then frames in both directions, with stand-ins swapped and traces masked on the way.
+//! upstream: the handshake of both sides.
 
-use super::connection::Conn;
-use super::entry::wire_of;
 use super::fault::Fault;
 use super::hygiene;
-use super::live::Proxy;
-use super::recorded::Entry;
-use super::tunnel::{Tally, idle};
-use crate::audit::Outcome;
+use super::splice::Splice;
 use crate::base::ask::Ask;
 use crate::base::body::Body;
-use crate::config::model::Action;
-use crate::inject::strays;
+use crate::config::model::RuleLimits;
+use crate::inject::Armed;
 use crate::inject::websocket::Rewriter;
-use crate::inject::{Armed, Misplaced};
-use crate::net::{Answer, Lease};
+use crate::net::Answer;
 use crate::scrub::{self, websocket::Scrub};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use futures_util::future::Either;
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A WebSocket the agent asked for.
 pub struct Switch {
@@ -43,23 +31,6 @@ pub struct Switch {
     http2: bool,
 }
 
-/// A WebSocket both sides agreed on, still to be passed.
-pub struct Splice {
-    agent: OnUpgrade,
-    upstream: OnUpgrade,
-    ask: Ask,
-    /// Looks for stand-ins where none is swapped.
-    messages: Option<strays::Messages>,
-    outward: Option<Rewriter>,
-    inward: Scrub,
-    hits: Arc<AtomicU64>,
-    _lease: Lease,
-}
-
-/// Bytes read from one side at a time.
-const BUFFER: usize = 16 * 1024;
-/// How long a direction may take to end after the other one was cut.
-const LINGER: Duration = Duration::from_secs(1);
 /// The fixed text of RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -69,7 +40,7 @@ impl Switch {
     ///
     /// # Errors
     /// When an extended CONNECT asks for another protocol.
-    pub fn asked(request: &mut Request<Incoming>) -> Result<Option<Self>, Fault> {
+    pub fn asked<B>(request: &mut Request<B>) -> Result<Option<Self>, Fault> {
         let protocol = request
             .extensions()
             .get::<hyper::ext::Protocol>()
@@ -180,6 +151,7 @@ impl Switch {
             outward: outward(&armed)?,
             inward: Scrub::new(&armed.needles),
             hits: Arc::clone(hits),
+            limits: RuleLimits::default(),
             _lease: lease,
         };
         Ok((reply, splice))
@@ -204,90 +176,6 @@ impl Switch {
     }
 }
 
-impl Splice {
-    /// Passes frames until both sides are done, one breaks, or a reload forbids it.
-    pub async fn run(self, proxy: &Proxy, conn: &Conn, mut entry: Entry) {
-        let (agent, upstream) = match tokio::try_join!(self.agent, self.upstream) {
-            Ok((agent, upstream)) => (wire_of(agent), hyper_util::rt::TokioIo::new(upstream)),
-            Err(error) => return entry.failed(Outcome::Failed, "agent_gone", Some(error.to_string())),
-        };
-        let out = Arc::new(AtomicU64::new(0));
-        let read = Arc::clone(&entry.bytes_in);
-        let tallied = Tally {
-            io: agent,
-            read: Arc::clone(&entry.bytes_in),
-            written: Arc::clone(&out),
-        };
-        let (from_agent, to_agent) = tokio::io::split(tallied);
-        let (from_upstream, to_upstream) = tokio::io::split(upstream);
-        let (mut messages, mut outward, mut inward) = (self.messages, self.outward, self.inward);
-        let passing = both(
-            pump(from_agent, to_upstream, |read, write| {
-                if let Some(messages) = &mut messages {
-                    messages.look(read.clone()).map_err(io::Error::other)?;
-                }
-                match &mut outward {
-                    Some(rewriter) => rewriter.push(read, write).map(drop).map_err(io::Error::other),
-                    None => {
-                        write.extend_from_slice(&read);
-                        Ok(())
-                    }
-                }
-            }),
-            pump(from_upstream, to_agent, |read, write| {
-                inward.push(read, write).map_err(io::Error::other)
-            }),
-        );
-        tokio::select! {
-            ended = passing => match ended {
-                Ok(_) => entry.settle(),
-                Err(error) => {
-                    let (outcome, code) = blame(&error);
-                    entry.failed(outcome, code, Some(error.to_string()));
-                }
-            },
-            () = idle(proxy, &read, &out) => {
-                entry.failed(Outcome::Failed, "idle", Some("no byte passed for too long".into()));
-            }
-            () = forbidden(proxy, conn, &self.ask) => {
-                entry.failed(Outcome::Denied, "closed_by_reload", Some("the rules no longer allow it".into()));
-            }
-        }
-        entry.record.bytes_out = out.load(Ordering::Relaxed);
-        self.hits.fetch_add(inward.hits(), Ordering::Relaxed);
-    }
-}
-
-/// Resolves once a reload forbids what `ask` was allowed.
-async fn forbidden(proxy: &Proxy, conn: &Conn, ask: &Ask) {
-    let mut reloads = proxy.reloads();
-    while reloads.changed().await.is_ok() {
-        let live = proxy.live();
-        let judged = conn
-            .agent(&live)
-            .ok()
-            .and_then(|agent| live.policy.explain(agent, ask).ok());
-        if !judged.is_some_and(|(_, rule)| matches!(rule.action, Action::Intercept { .. })) {
-            return;
-        }
-    }
-    std::future::pending().await
-}
-
-/// Tells a stand-in that was stopped from a connection that broke.
-fn blame(error: &io::Error) -> (Outcome, &'static str) {
-    use crate::inject::websocket::Error;
-    let stopped = error.get_ref().is_some_and(|inner| {
-        let swapping = inner.downcast_ref::<Error>();
-        inner.is::<Misplaced>() || matches!(swapping, Some(Error::Misplaced | Error::Repeated))
-    });
-    if stopped {
-        (Outcome::Denied, "placeholder_misplaced")
-    } else {
-        (Outcome::Failed, "websocket_broke")
-    }
-}
-
 /// What swaps stand-ins in messages from the agent, if the rule says so.
 fn outward(armed: &Armed) -> Result<Option<Rewriter>, Fault> {
     if armed.websocket.is_empty() {
@@ -299,52 +187,6 @@ fn outward(armed: &Armed) -> Result<Option<Rewriter>, Fault> {
         Fault::broken(StatusCode::BAD_GATEWAY, "credential_unfit", told, e)
     };
     Rewriter::new(swaps).map(Some).map_err(broken)
-}
-
-/// Waits for both directions. Once one came to its end, it is no failure that the other is cut: after the
-/// closing handshake (RFC 6455 §7.1.1) whoever is first closes the connection.
-async fn both(a: impl Future<Output = io::Result<()>>, b: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    let (a, b) = (std::pin::pin!(a), std::pin::pin!(b));
-    match futures_util::future::select(a, b).await {
-        Either::Left((first, rest)) => settle(first, rest).await,
-        Either::Right((first, rest)) => settle(first, rest).await,
-    }
-}
-
-async fn settle(first: io::Result<()>, rest: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    match first {
-        Ok(()) => {
-            let _ = rest.await;
-            Ok(())
-        }
-        // The other side may have closed with its end still on the way to us.
-        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-            let rest = tokio::time::timeout(LINGER, rest).await;
-            if matches!(rest, Ok(Ok(()))) { Ok(()) } else { Err(error) }
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads, filters and writes until the end, which is passed on as an end.
-async fn pump(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut filter: impl FnMut(Bytes, &mut BytesMut) -> io::Result<()>,
-) -> io::Result<()> {
-    let (mut read, mut write) = (BytesMut::new(), BytesMut::new());
-    loop {
-        write.clear();
-        read.reserve(BUFFER);
-        if from.read_buf(&mut read).await? == 0 {
-            return to.shutdown().await;
-        }
-        filter(read.split().freeze(), &mut write)?;
-        if !write.is_empty() {
-            to.write_all(&write).await?;
-            to.flush().await?;
-        }
-    }
 }
 
 /// 16 random bytes (RFC 6455 §4.1).
@@ -366,12 +208,6 @@ impl std::fmt::Debug for Switch {
         f.debug_struct("Switch")
             .field("http2", &self.http2)
             .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Splice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Splice").field("ask", &self.ask).finish_non_exhaustive()
     }
 }
 

@@ -52,6 +52,9 @@ pub enum Unscrubbable {
     /// A decompression bomb.
     #[error("the reply's body expands more than {0} times; that is taken for a decompression bomb")]
     Bomb(u64),
+    /// Nothing is left of the memory that bodies may take.
+    #[error("there is no memory left to decode the reply with")]
+    Busy,
     /// The credential stands in bytes that may not be changed.
     #[error("the credential came back inside a compressed body that may not be changed; the body was cut")]
     Echoed,
@@ -65,6 +68,7 @@ impl Unscrubbable {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Echoed => "credential_echoed",
+            Self::Busy => "proxy_busy",
             _ => "response_not_scrubbable",
         }
     }
@@ -113,6 +117,15 @@ pub fn ask(headers: &mut HeaderMap) -> Asked {
     let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("identity"));
     headers.insert(header::ACCEPT_ENCODING, value);
     asked
+}
+
+/// The same where memory to decode with is scarce: identity only.
+pub fn ask_plainly(headers: &mut HeaderMap) -> Asked {
+    ask(headers);
+    if let Some(offered) = headers.get_mut(header::ACCEPT_ENCODING) {
+        *offered = HeaderValue::from_static("identity");
+    }
+    Asked::default()
 }
 
 /// Whether the parameters say `q=0`.

@@ -19,7 +19,7 @@ mod stream;
 pub mod websocket;
 
 pub use body::body;
-pub use coding::{Asked, Unscrubbable, ask};
+pub use coding::{Asked, Unscrubbable, ask, ask_plainly};
 pub use needles::{MIN_SEARCHED, Needles, headers};
 pub use reply::reply;
 

@@ -6,6 +6,7 @@ use super::decode::{Decoded, Watched};
 use super::envelope::Envelopes;
 use super::needles::{Needles, headers};
 use crate::base::body::Body;
+use crate::base::budget::Budget;
 use http::header;
 use http::response::Parts;
 use http_body::Body as _;
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Scrubs head, body and trailers of a reply, and adds to `hits` each time that a credential is found.
 ///
-/// `asked` is what [`super::ask`] returned for the request. A reply that is decoded loses its `Content-Encoding` and
-/// `Content-Length`; in all others every length stays. Frames after an upgrade are for [`super::websocket`].
+/// What decoding takes is taken from `memory`. `asked` is what [`super::ask`] returned for the request. A reply that is
+/// decoded loses its `Content-Encoding` and `Content-Length`; in all others every length stays. Frames after an upgrade are for [`super::websocket`].
 ///
 /// # Errors
 /// When the body is coded in a way that cannot be looked into; then it must not be passed on. Later the body itself
@@ -26,6 +27,7 @@ pub fn reply(
     needles: &[Arc<Needles>],
     asked: Asked,
     hits: &Arc<AtomicU64>,
+    memory: &Budget,
 ) -> Result<Body, Unscrubbable> {
     if needles.iter().all(|n| n.is_empty()) {
         return Ok(body);
@@ -44,7 +46,7 @@ pub fn reply(
         Plan::Plain => scrubbed(body, needles, hits, envelopes),
         // Its messages may be compressed once more.
         Plan::Watch(_) if envelopes.is_some() && !body.is_end_stream() => return Err(Unscrubbable::CompressedMessage),
-        Plan::Watch(coding) if !body.is_end_stream() => Body::wrap(Watched::new(body, coding, needles, hits)),
+        Plan::Watch(coding) if !body.is_end_stream() => Body::wrap(Watched::new(body, coding, needles, hits, memory)),
         Plan::Watch(_) => body,
         Plan::Decode(coding) => {
             parts.headers.remove(header::CONTENT_ENCODING);
@@ -52,7 +54,7 @@ pub fn reply(
             if body.is_end_stream() {
                 return Ok(body);
             }
-            scrubbed(Body::wrap(Decoded::new(body, coding)), needles, hits, envelopes)
+            scrubbed(Body::wrap(Decoded::new(body, coding, memory)), needles, hits, envelopes)
         }
     })
 }

@@ -44,6 +44,7 @@ mod rig;
 mod run;
 mod service;
 mod shutdown;
+mod siege;
 mod signing;
 mod soak;
 mod streaming;

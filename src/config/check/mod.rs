@@ -144,6 +144,8 @@ fn default_path(name: &str, instead: &str, whole: &RawConfig, found: &mut Findin
 fn limits(raw: Option<&RawLimits>, found: &mut Findings<'_>) -> Option<Limits> {
     /// A head that cannot hold a request line is no cap but an outage.
     const LEAST_HEAD: u64 = 1024;
+    /// Half of it is enough for the largest body that is collected, and for the largest window of a compressed reply.
+    const LEAST_BODIES: u64 = 40 * 1024 * 1024;
     let mut limits = Limits::default();
     let Some(raw) = raw else { return Some(limits) };
     let mut fit = !raw.bad;
@@ -181,6 +183,13 @@ fn limits(raw: Option<&RawLimits>, found: &mut Findings<'_>) -> Option<Limits> {
                 found.error(bytes.at, "a request head is given from 1KiB up to 4GiB");
                 fit = false;
             }
+        }
+    }
+    if let Some(bytes) = &raw.bodies {
+        limits.bodies = bytes.0;
+        if bytes.0 < LEAST_BODIES {
+            found.error(bytes.at, "bodies need 40MiB of memory at least");
+            fit = false;
         }
     }
     fit.then_some(limits)

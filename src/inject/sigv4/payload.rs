@@ -1,47 +1,25 @@
 //! What a signature says of the body: its hash, that of each of its chunks, or nothing.
 
 use super::super::Error;
-use super::super::arm::{Armed, collect};
+use super::super::arm::Armed;
+use super::super::collect;
 use super::checked::Checked;
 use super::chunks::Chunks;
 use super::{CONTENT_SHA256, PathStyle, SigV4};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
+use crate::base::budget::Budget;
 use crate::policy::Permitted;
 use crate::sign::sigv4::{EMPTY_SHA256, SigningKey, sha256};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue};
 use http_body::Body as _;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 const CHUNKS: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const CHUNKS_AND_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 const UNSIGNED_AND_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
-
-/// Bytes of a body that are collected to be signed.
-const LARGEST_COLLECTED: usize = 16 * 1024 * 1024;
-/// Bytes of all the bodies that are collected at one time.
-const ALL_COLLECTED: usize = 256 * 1024 * 1024;
-
-/// The room there is for bodies that are collected.
-#[derive(Debug)]
-pub(in super::super) struct Budget {
-    bytes: Arc<Semaphore>,
-    /// How long a body may take to come.
-    time: Duration,
-}
-
-impl Budget {
-    pub(in super::super) fn new(time: Duration) -> Self {
-        Self {
-            bytes: Arc::new(Semaphore::new(ALL_COLLECTED)),
-            time,
-        }
-    }
-}
 
 /// What is signed of a body.
 #[derive(Debug)]
@@ -100,7 +78,7 @@ pub(super) async fn of(
     said: Option<String>,
     (style, in_query): (PathStyle, bool),
     armed: &mut Armed,
-    budget: &Budget,
+    time: Duration,
 ) -> Result<Payload, Error> {
     let hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     match said.as_deref() {
@@ -131,42 +109,20 @@ pub(super) async fn of(
     if spec.unsigned || open || style == PathStyle::Key && private {
         return Ok(Payload::Unsigned(UNSIGNED));
     }
-    let body = collected(permitted, budget).await?;
+    let body = collected(permitted, &armed.memory, time).await?;
     let hash = sha256(&body);
     armed.body = Some(body);
     Ok(Payload::Whole(hash))
 }
 
-/// The whole body, which then stands in the request again. Its room is given back when it is gone.
-async fn collected(permitted: &mut Permitted, budget: &Budget) -> Result<Bytes, Error> {
-    let stated = permitted.body().size_hint().upper();
-    let room = stated.map_or(LARGEST_COLLECTED, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let room = u32::try_from(room.min(LARGEST_COLLECTED)).unwrap_or(u32::MAX);
-    let waited = async {
-        let room = Arc::clone(&budget.bytes).acquire_many_owned(room).await;
-        (room, collect(permitted.take_body(), LARGEST_COLLECTED).await)
-    };
-    let waited = tokio::time::timeout(budget.time, waited).await;
-    let (room, body) = waited.map_err(|_| Error::Slow(budget.time))?;
-    let body = Bytes::from_owner(Roomy {
-        body: body?,
-        _room: room.ok(),
-    });
+/// The whole body, which then stands in the request again.
+async fn collected(permitted: &mut Permitted, memory: &Budget, time: Duration) -> Result<Bytes, Error> {
+    let (body, taken) = collect::whole(permitted, memory, time, collect::SIGNED).await?;
+    let body = collect::kept(body, taken);
     let headers = permitted.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     // The body is here: there is nothing left to be continued.
     headers.remove(EXPECT);
     permitted.map_body(|_| Body::full(body.clone()));
     Ok(body)
-}
-
-struct Roomy {
-    body: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for Roomy {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
 }

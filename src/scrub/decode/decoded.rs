@@ -2,6 +2,7 @@
 
 use super::Decoder;
 use crate::base::body::{Body, BoxError};
+use crate::base::budget::Budget;
 use crate::scrub::coding::{Coding, Unscrubbable};
 use bytes::Bytes;
 use http_body::Frame;
@@ -20,10 +21,10 @@ pub(in crate::scrub) struct Decoded {
 }
 
 impl Decoded {
-    pub(in crate::scrub) fn new(inner: Body, coding: Coding) -> Self {
+    pub(in crate::scrub) fn new(inner: Body, coding: Coding, memory: &Budget) -> Self {
         Self {
             inner,
-            decoder: Decoder::new(coding),
+            decoder: Decoder::new(coding, memory),
             input: Bytes::new(),
             more: false,
             ended: false,

@@ -1,5 +1,6 @@
 //! Decoders that take bytes and give bytes, a bounded slice at a time.
 
+use crate::base::budget::{Budget, Share};
 use crate::scrub::coding::{Coding, Unscrubbable};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::{Buf, Bytes};
@@ -24,6 +25,9 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 pub(in crate::scrub) struct Decoder {
     engine: Engine,
     coding: Coding,
+    memory: Budget,
+    /// What the engine takes of it; nothing before the first byte.
+    window: Option<Share>,
     taken: u64,
     given: u64,
 }
@@ -52,8 +56,10 @@ struct Progress {
 }
 
 impl Decoder {
-    pub(in crate::scrub) fn new(coding: Coding) -> Self {
+    pub(in crate::scrub) fn new(coding: Coding, memory: &Budget) -> Self {
         Self {
+            memory: memory.clone(),
+            window: None,
             engine: Engine::Between,
             coding,
             taken: 0,
@@ -64,7 +70,7 @@ impl Decoder {
     /// Decodes into one slice and takes what it used off `input`. An empty slice means: more input is needed.
     ///
     /// # Errors
-    /// When the bytes are not what the coding says, or expand beyond measure.
+    /// When the bytes are not what the coding says, or expand beyond measure, or there is no memory to decode with.
     pub(in crate::scrub) fn step(&mut self, input: &mut Bytes) -> Result<Bytes, Unscrubbable> {
         let mut slice = Vec::new();
         loop {
@@ -118,6 +124,10 @@ impl Decoder {
     fn begin(&mut self, input: &Bytes) -> Result<(), Unscrubbable> {
         let Engine::Between = self.engine else { return Ok(()) };
         let first = input.first().copied().unwrap_or_default();
+        if self.window.is_none() {
+            let window = self.memory.take(self.coding.window(first));
+            self.window = Some(window.map_err(|_| Unscrubbable::Busy)?);
+        }
         self.engine = match self.coding {
             Coding::Gzip if self.taken > 0 && first != 0x1f => Engine::Done,
             Coding::Gzip => Engine::Inflate(Decompress::new_gzip(15)),
@@ -145,6 +155,32 @@ impl Decoder {
             Coding::Brotli => "brotli",
             Coding::Zstd => "zstd",
         })
+    }
+}
+
+impl Coding {
+    /// The most bytes that decoding a body takes which begins with `first`.
+    fn window(self, first: u8) -> u64 {
+        /// Tables and the like beside the window.
+        const STATE: u64 = 64 * 1024;
+        STATE
+            + match self {
+                Self::Gzip | Self::Deflate => 32 * 1024,
+                Self::Brotli => 1 << brotli_window(first),
+                // A later frame may ask for more than the first one does.
+                Self::Zstd => 1 << ZSTD_WINDOW_LOG,
+            }
+    }
+}
+
+/// The window of a brotli stream, as a power of two, by its first bits (RFC 7932 §9.1).
+fn brotli_window(first: u8) -> u32 {
+    let (low, high) = (u32::from(first >> 1 & 7), u32::from(first >> 4 & 7));
+    match (first & 1, low, high) {
+        (0, ..) => 16,
+        (_, 0, 0) => 17,
+        (_, 0, high) => 8 + high,
+        (_, low, _) => 17 + low,
     }
 }
 
@@ -220,5 +256,47 @@ impl fmt::Debug for Decoder {
             .field("coding", &self.coding)
             .field("given", &self.given)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_window_is_taken_from_the_budget_and_given_back() {
+        let memory = Budget::new(9 << 20);
+        let mut zstd = Decoder::new(Coding::Zstd, &memory);
+        let mut more = Decoder::new(Coding::Zstd, &memory);
+        let begin = || Bytes::from_static(&[0x28, 0xb5, 0x2f, 0xfd]);
+        assert!(zstd.step(&mut begin()).is_ok());
+        assert_eq!(more.step(&mut begin()), Err(Unscrubbable::Busy));
+        drop(zstd);
+        assert!(more.step(&mut begin()).is_ok());
+    }
+
+    #[test]
+    fn the_first_byte_of_brotli_tells_its_window() {
+        // Made by the reference encoder (python's `brotli`) with `lgwin` from 10 to 24.
+        for (first, window) in [
+            (0x21, 10),
+            (0x31, 11),
+            (0x41, 12),
+            (0x51, 13),
+            (0x61, 14),
+            (0x71, 15),
+            (0x00, 16),
+            (0x01, 17),
+            (0x03, 18),
+            (0x05, 19),
+            (0x07, 20),
+            (0x09, 21),
+            (0x0b, 22),
+            (0x0d, 23),
+            (0x0f, 24),
+        ] {
+            assert_eq!(brotli_window(first), window, "{first:#x}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Decoder;
 use crate::base::body::{Body, BoxError};
+use crate::base::budget::Budget;
 use crate::scrub::coding::{Coding, Unscrubbable};
 use crate::scrub::needles::{Needles, headers};
 use crate::scrub::stream::Scrubber;
@@ -83,10 +84,16 @@ impl Search {
 }
 
 impl Watched {
-    pub(in crate::scrub) fn new(inner: Body, coding: Coding, needles: &[Arc<Needles>], hits: &Arc<AtomicU64>) -> Self {
+    pub(in crate::scrub) fn new(
+        inner: Body,
+        coding: Coding,
+        needles: &[Arc<Needles>],
+        hits: &Arc<AtomicU64>,
+        memory: &Budget,
+    ) -> Self {
         Self {
             inner,
-            decoder: Decoder::new(coding),
+            decoder: Decoder::new(coding, memory),
             input: Bytes::new(),
             text: Search::new(needles),
             raw: Search::new(needles),

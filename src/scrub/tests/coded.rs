@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::budget::Budget;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use flate2::{Compression, GzBuilder};
 use http::StatusCode;
@@ -101,6 +102,7 @@ fn through(coding: &str, list: Vec<Bytes>, asked: Asked, value: &str) -> (Outcom
         &[needles(&[(value, Some(STAND_IN))])],
         asked,
         &hits,
+        &Budget::default(),
     );
     (drain(body.unwrap()), parts, hits.load(Ordering::Relaxed))
 }
@@ -263,14 +265,51 @@ fn what_cannot_be_looked_into_is_refused_unless_there_is_no_body() {
     let set = [needles(&[(TOKEN, None)])];
     for coding in ["compress", "gzip, gzip", "dcb"] {
         let mut head = parts(&[("content-encoding", coding)]);
-        let refused = reply(&mut head, Body::full("x"), &set, Asked::default(), &Arc::default());
+        let refused = reply(
+            &mut head,
+            Body::full("x"),
+            &set,
+            Asked::default(),
+            &Arc::default(),
+            &Budget::default(),
+        );
         assert_eq!(refused.unwrap_err().code(), "response_not_scrubbable");
-        assert!(reply(&mut head, Body::Empty, &set, Asked::default(), &Arc::default()).is_ok());
-        assert!(reply(&mut head, Body::full("x"), &[], Asked::default(), &Arc::default()).is_ok());
+        assert!(
+            reply(
+                &mut head,
+                Body::Empty,
+                &set,
+                Asked::default(),
+                &Arc::default(),
+                &Budget::default()
+            )
+            .is_ok()
+        );
+        assert!(
+            reply(
+                &mut head,
+                Body::full("x"),
+                &[],
+                Asked::default(),
+                &Arc::default(),
+                &Budget::default()
+            )
+            .is_ok()
+        );
     }
     let mut range = parts(&[("content-encoding", "gzip")]);
     range.status = StatusCode::PARTIAL_CONTENT;
-    assert!(reply(&mut range, Body::full("x"), &set, Asked::default(), &Arc::default()).is_err());
+    assert!(
+        reply(
+            &mut range,
+            Body::full("x"),
+            &set,
+            Asked::default(),
+            &Arc::default(),
+            &Budget::default()
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -280,7 +319,7 @@ fn messages_in_a_body_with_a_coding_that_must_stay_are_refused() {
         let mut head = parts(&[("content-encoding", "gzip"), ("content-type", "application/grpc")]);
         let inner = [b"\x01", &10_u32.to_be_bytes()[..], b"compressed"].concat();
         let body = pieces(vec![coded("gzip", &inner).into()], None, false);
-        match reply(&mut head, body, &set, asked, &Arc::default()) {
+        match reply(&mut head, body, &set, asked, &Arc::default(), &Budget::default()) {
             Err(refused) => assert_eq!(refused, Unscrubbable::CompressedMessage),
             Ok(body) => {
                 let out = drain(body);
@@ -305,6 +344,7 @@ fn a_reason_phrase_with_the_credential_is_dropped() {
         &[needles(&[(TOKEN, None)])],
         Asked::default(),
         &hits,
+        &Budget::default(),
     )
     .unwrap();
     assert!(head.extensions.get::<hyper::ext::ReasonPhrase>().is_none());

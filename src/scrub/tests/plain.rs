@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::budget::Budget;
 use crate::scrub::spell::spellings;
 use http_body::Body as _;
 use http_body_util::Full;
@@ -130,7 +131,17 @@ fn a_grpc_message_is_never_held_back_at_its_end() {
         .into_parts();
     let list = vec![message("ends in ghp_").into(), message(&format!("has {TOKEN}")).into()];
     let hits = Arc::default();
-    let out = drain(reply(&mut parts, pieces(list, None, false), &[set], Asked::default(), &hits).unwrap());
+    let out = drain(
+        reply(
+            &mut parts,
+            pieces(list, None, false),
+            &[set],
+            Asked::default(),
+            &hits,
+            &Budget::default(),
+        )
+        .unwrap(),
+    );
     let first: Vec<u8> = message("ends in ghp_");
     assert_eq!(out.frames[0], first);
     assert_eq!(out.data(), [first, message(&format!("has {STAND_IN}"))].concat());

@@ -132,6 +132,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Frames<I> {
         }
     }
 
+    /// The kinds of all frames that were received for a stream, in order.
+    pub fn kinds(&self, stream: u32) -> Vec<u8> {
+        let (mut kinds, mut rest) = (Vec::new(), &self.heard[..]);
+        while rest.len() >= 9 {
+            let length = usize::from(rest[0]) << 16 | usize::from(rest[1]) << 8 | usize::from(rest[2]);
+            if rest[5..9] == stream.to_be_bytes() {
+                kinds.push(rest[3]);
+            }
+            rest = rest.get(9 + length..).unwrap_or_default();
+        }
+        kinds
+    }
+
     /// Reads until the connection ends; the code of the last GOAWAY, if one came.
     pub async fn farewell(&mut self) -> Option<u32> {
         let mut code = None;

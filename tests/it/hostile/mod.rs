@@ -10,7 +10,7 @@
 mod careless;
 mod crossing;
 mod echo;
-mod frames;
+pub mod frames;
 mod hops;
 mod malformed;
 mod matrix;
