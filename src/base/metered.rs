@@ -18,8 +18,8 @@ pub struct Metered<S> {
     head_time: Duration,
     due: Pin<Box<Sleep>>,
     quiet: Quiet,
-    /// Whether it was told that the connection is quiet.
-    told: bool,
+    /// When it was told that the connection is quiet.
+    told: Option<Instant>,
 }
 
 /// Tells when an agent's connection has had no stream for so long that it may be closed. The connection breaks off by
@@ -44,7 +44,7 @@ impl<S> Metered<S> {
             head_time,
             due: Box::pin(tokio::time::sleep(head_time)),
             quiet: Quiet::default(),
-            told: false,
+            told: None,
         }
     }
 
@@ -57,13 +57,12 @@ impl<S> Metered<S> {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let (begun, quiet) = (self.meter.begun(), self.meter.quiet());
-            self.told &= quiet.is_some();
-            let grace = if self.told { 2 } else { 1 };
-            let due = match (begun, quiet) {
-                (Some(begun), _) => begun + self.head_time,
-                (None, Some(quiet)) => quiet + self.head_time * grace,
-                (None, None) => return Poll::Pending,
+            self.told = self.told.filter(|_| quiet.is_some());
+            // From when it was told: on a busy machine that can be late.
+            let Some(since) = begun.or(self.told).or(quiet) else {
+                return Poll::Pending;
             };
+            let due = since + self.head_time;
             if self.due.deadline() != due {
                 self.due.as_mut().reset(due);
             }
@@ -74,9 +73,9 @@ impl<S> Metered<S> {
             let late = |what| Poll::Ready(io::Error::new(ErrorKind::TimedOut, what));
             match (begun, self.told) {
                 (Some(_), _) => return late("a head was not finished in time"),
-                (None, true) => return late("no request came in time"),
-                (None, false) => {
-                    self.told = true;
+                (None, Some(_)) => return late("no request came in time"),
+                (None, None) => {
+                    self.told = Some(Instant::now());
                     self.quiet.0.notify_one();
                 }
             }

@@ -451,11 +451,11 @@ section! {
         "rate" rate: Option<Text>,
         /// Requests at one time.
         "concurrent" concurrent: Option<At<u32>>,
-        /// Bytes in a request body.
+        /// Bytes in a request body, or from the agent over a WebSocket.
         "request_body" request_body: Option<At<Bytes>>,
-        /// Bytes in a response body.
+        /// Bytes in a response body, or to the agent over a WebSocket.
         "response_body" response_body: Option<At<Bytes>>,
-        /// From the request's head to the end of the response.
+        /// From the request's head to the end of the response, of the WebSocket or of the tunnel.
         "time" time: Option<At<Lasting>>,
     }
 }

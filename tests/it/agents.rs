@@ -1,7 +1,7 @@
 //! Who may ask: an agent proves itself, or gets a 407 that a client can answer.
 
 use crate::rig::agent::{Agent, content_length, get};
-use crate::rig::origin::Origin;
+use crate::rig::origin::{Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
 
@@ -95,4 +95,30 @@ async fn a_rule_for_one_agent_is_none_for_another() {
         .map(|one| one["agent"].as_str().unwrap_or_default())
         .collect();
     assert_eq!(agents, ["ci", "ci", "dev"]);
+}
+
+#[tokio::test]
+async fn one_agents_connections_serve_no_other_agent() {
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let root = Root::new();
+        let origin = Origin::speaking(&root, "api.test", speaks).await;
+        let proxy = Rig::new(&root)
+            .reach(&origin)
+            .secret("ONE", "one-token-5b1d7c")
+            .secret("OTHER", "other-token-93ae02")
+            .config("agents: { one: { token: one }, other: { token: other } }")
+            .rule("host: api.test")
+            .serve()
+            .await;
+        for _ in 0..3 {
+            for token in ["one-token-5b1d7c", "other-token-93ae02"] {
+                let agent = Agent {
+                    offer: Some(format!("Bearer {token}")),
+                    ..proxy.agent.clone()
+                };
+                assert_eq!(agent.get("https://api.test/hello").await.text(), "hello");
+            }
+        }
+        assert_eq!(origin.connections(), 2, "one for each");
+    }
 }

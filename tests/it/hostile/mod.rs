@@ -7,6 +7,7 @@
     reason = "tables of attacks, tried in every combination"
 )]
 
+mod addresses;
 mod careless;
 mod crossing;
 mod echo;

@@ -85,7 +85,9 @@ impl Siege {
         look();
         self.serves().await;
         let grown = most.get() - before;
-        assert!(grown < flat, "{} KiB were added", grown >> 10);
+        let told = format!("{} KiB were added to {}", grown >> 10, before >> 10);
+        println!("{told}");
+        assert!(grown < flat, "{told}");
         outcome
     }
 
