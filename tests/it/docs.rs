@@ -235,3 +235,20 @@ fn the_table_of_rooms_is_the_one_that_is_held() {
         .collect();
     assert_eq!(documented, held);
 }
+
+#[test]
+fn every_example_on_the_page_of_agents_loads_without_a_warning() {
+    let page = text("docs/agents.md");
+    let examples: Vec<&str> = page
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(examples.len(), 4);
+    for example in examples {
+        let whole = format!("ca: {{ memory: true }}\naudit: none\n{example}");
+        let loaded = keyferry::config::Config::parse(&whole, Path::new("/etc/keyferry/keyferry.yaml"));
+        let loaded = loaded.unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
+    }
+}
