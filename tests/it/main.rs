@@ -52,4 +52,5 @@ mod traces;
 mod tunnels;
 mod walls;
 mod ways;
+mod weak_upstream;
 mod websocket;
