@@ -86,8 +86,7 @@ impl Reading {
         let came = seen.get(self.read..).unwrap_or_default();
         let decided = match spoken(seen)? {
             Spoken::Tls => self.hello.push(came),
-            // It is whole at the end of a line, of which there are at most as many as fields.
-            Spoken::Http(Version::Http1) if seen.len() <= SHORT || came.contains(&b'\n') => head(seen),
+            Spoken::Http(Version::Http1) if self.read < SHORT || came.contains(&b'\n') => head(lines(seen)),
             Spoken::Http(Version::Http1) => None,
             Spoken::Http(Version::Http2) => Some(First::Http2),
             Spoken::Socks | Spoken::Other => Some(First::Other),
@@ -128,6 +127,12 @@ impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Hello")
     }
+}
+
+/// What is read of a head: past a short beginning whole lines alone, of which there are at most as many as fields.
+fn lines(seen: &[u8]) -> &[u8] {
+    let whole = memchr::memrchr(b'\n', seen).map_or(0, |at| at + 1);
+    seen.get(..whole.max(seen.len().min(SHORT))).unwrap_or(seen)
 }
 
 /// Reads an HTTP/1.1 head as far as its `Host`. With two of them either may be told here: each request is held to its
@@ -222,6 +227,21 @@ mod tests {
         let mut reading = Reading::default();
         let decided = (1..=bytes.len()).find_map(|end| Some((reading.more(&bytes[..end])?, end)));
         decided.map_or((None, bytes.len()), |(first, end)| (Some(first), end))
+    }
+
+    #[test]
+    fn junk_is_found_in_the_same_place_however_it_comes() {
+        let junk = [b"GET /", &[b'x'; 300][..], b"\0", &[b'y'; 50]].concat();
+        assert_eq!(
+            (read(&junk), byte_by_byte(&junk).0),
+            (None, None),
+            "the line has no end yet"
+        );
+        let line = [&junk[..], b"\r\n"].concat();
+        assert_eq!(byte_by_byte(&line), (Some(First::Other), line.len()));
+        assert_eq!(read(&line), Some(First::Other));
+        assert_eq!(read(&[&line[..], b"more"].concat()), Some(First::Other));
+        assert_eq!(byte_by_byte(b"GET /\0 and more").1, 6);
     }
 
     #[test]
