@@ -7,6 +7,7 @@ pub mod demo;
 pub mod descriptors;
 mod own_tls;
 pub mod run;
+pub mod secrets;
 pub mod seed;
 pub mod serve;
 mod sockets;

@@ -107,7 +107,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::DemoAgent => demo::agent(),
         Verb::Firewall(args) => firewall::run(args, config),
         Verb::Ca(args) => ca::run(args, &settings::ca_source(config)?),
-        Verb::Secret(args) => secret::run(args, &settings::data_dir()?),
+        Verb::Secret(args) => secret::run(args, &settings::data_dir()?, config),
         Verb::Schema => schema::run(),
         Verb::Health => health::run(config),
         Verb::Reload(args) => reload::run(&args, config),

@@ -1,6 +1,8 @@
 //! `keyferry secret`: what is in the encrypted store. Values come from standard input, a prompt or
 //! a file; never from arguments, which every user of the machine can read.
 
+use super::settings;
+use crate::app::secrets;
 use crate::base::secret::Secret;
 use crate::store::{EncryptedFile, KeySource};
 use anyhow::{Context, bail};
@@ -10,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// `keyferry secret …`.
@@ -38,6 +41,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Try each secret of the config: read it, run its program, ask its service; values are never shown
+    Check,
     /// Remove an entry
     Rm {
         /// The entry's name
@@ -49,7 +54,7 @@ enum Verb {
 ///
 /// # Errors
 /// When the store cannot be opened or written, or no value can be read.
-pub fn run(args: SecretArgs, data_dir: &Path) -> anyhow::Result<ExitCode> {
+pub fn run(args: SecretArgs, data_dir: &Path, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let store = EncryptedFile::new(data_dir, KeySource::from_env());
     match args.verb {
         Verb::Set { name, from_file } => {
@@ -65,6 +70,7 @@ pub fn run(args: SecretArgs, data_dir: &Path) -> anyhow::Result<ExitCode> {
             writeln!(io::stderr(), "stored `{name}` in `{}`", store.path().display())?;
         }
         Verb::List { json } => list(&store, json)?,
+        Verb::Check => return check(data_dir, config),
         Verb::Rm { name } => {
             if !store.remove(&name)? {
                 bail!("the store has no `{name}`; `keyferry secret list` shows what it has");
@@ -73,6 +79,21 @@ pub fn run(args: SecretArgs, data_dir: &Path) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What works is told on standard output, what does not on standard error.
+fn check(data_dir: &Path, config: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let (config, _) = settings::need_config(config)?;
+    let names: Vec<_> = config.secrets.iter().map(|spec| Arc::clone(&spec.name)).collect();
+    let failing = settings::block_on(secrets::failing(config, data_dir))?;
+    for error in &failing {
+        settings::say(&error.to_string());
+    }
+    if failing.is_empty() {
+        writeln!(io::stdout().lock(), "ok: {}", names.join(", "))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 fn list(store: &EncryptedFile, json: bool) -> anyhow::Result<()> {
@@ -183,7 +204,7 @@ mod tests {
 
     fn call(dir: &Path, words: &[&str]) -> anyhow::Result<ExitCode> {
         let line = Line::try_parse_from([&["secret"], words].concat())?;
-        run(line.args, dir)
+        run(line.args, dir, None)
     }
 
     #[test]

@@ -228,6 +228,39 @@ async fn what_a_vault_refuses_is_told_in_words_and_lets_nothing_out() {
     super::faults::mistaken(&rig, "nothing says where the Vault is");
 }
 
+// The server's TLS is ended in this process, while it waits for the command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_secret_of_a_config_is_tried_and_told_of_without_its_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let bao = bao(dir.path()).await;
+    let check = |rig: &Rig| {
+        let output = rig.command(&["secret", "check"]).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        for value in ["root-token", "sk-first", "program-value"] {
+            assert!(!said.concat().contains(value), "{said:?}");
+        }
+        (output.status.code(), said)
+    };
+    let rig = bao
+        .rig("token: token")
+        .secret("TOKEN", "root-token")
+        .secret_spec("key", ENTRY);
+    let rig = rig.secret_spec("program", "{ exec: [printf, \"%s-%s\", program, value] }");
+    let (code, [out, _]) = check(&rig);
+    assert_eq!((code, out.trim()), (Some(0), "ok: token, key, program"));
+    let rig = rig
+        .secret_spec("gone", "{ vault: { path: nothing } }")
+        .secret_spec("broken", "{ exec: [sh, -c, exit 3] }");
+    let (code, [_, err]) = check(&rig);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("secret `gone`: ") && err.contains("there is no such mount or entry"),
+        "{err}"
+    );
+    assert!(err.contains("secret `broken`: `sh` ended with exit status: 3"), "{err}");
+    assert!(!err.contains("secret `key`: "), "{err}");
+}
+
 #[tokio::test]
 async fn the_page_on_vault_can_be_followed() {
     let dir = tempfile::tempdir().unwrap();
