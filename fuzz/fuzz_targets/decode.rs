@@ -80,7 +80,14 @@ fn through(reply: &Reply, coding: &'static str, bytes: &[u8], grpc: bool) -> Opt
         .header("content-encoding", coding);
     let (mut parts, ()) = response.body(()).unwrap().into_parts();
     let pieces: Vec<Bytes> = cut(bytes, &reply.cuts);
-    let body = scrub::reply(&mut parts, streamed(pieces), &*NEEDLES, asked, &Arc::default(), &Budget::default());
+    let body = scrub::reply(
+        &mut parts,
+        streamed(pieces),
+        &*NEEDLES,
+        asked,
+        &Arc::default(),
+        &Budget::default(),
+    );
     body.ok().map(drained)
 }
 

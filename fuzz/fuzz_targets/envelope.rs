@@ -126,7 +126,15 @@ fn at_once(kind: &str, bodies: &[Vec<u8>]) {
             .body(())
             .unwrap()
             .into_parts();
-        let mut body = scrub::reply(&mut parts, body, &*NEEDLES, scrub::Asked::default(), &Arc::default(), &Budget::default()).unwrap();
+        let mut body = scrub::reply(
+            &mut parts,
+            body,
+            &*NEEDLES,
+            scrub::Asked::default(),
+            &Arc::default(),
+            &Budget::default(),
+        )
+        .unwrap();
         let mut got = 0;
         while let Some(Some(Ok(frame))) = body.frame().now_or_never() {
             got += frame.data_ref().map_or(0, Bytes::len);

@@ -9,7 +9,11 @@ use std::net::IpAddr;
 fuzz_target!(|input: (&[u8], Vec<u16>)| {
     let (bytes, cuts) = input;
     let mut reading = first::Reading::default();
-    let mut ends: Vec<usize> = cuts.iter().map(|cut| usize::from(*cut)).filter(|cut| *cut < bytes.len()).collect();
+    let mut ends: Vec<usize> = cuts
+        .iter()
+        .map(|cut| usize::from(*cut))
+        .filter(|cut| *cut < bytes.len())
+        .collect();
     ends.sort_unstable();
     ends.push(bytes.len());
     // What is decided in pieces is decided the same, and no sooner or later, as a whole.

@@ -91,7 +91,7 @@ pub(super) async fn sign(
         Some(expires) => in_query(permitted, keys, &key, &payload, (style, expires))?,
         None => in_header(permitted, keys, &key, &payload, style)?,
     };
-    payload.guard(permitted, key, &signature);
+    payload.guard(permitted, key, &signature, &armed.memory);
     Ok(signature)
 }
 

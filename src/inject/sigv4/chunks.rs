@@ -2,6 +2,7 @@
 //! that all lengths stay.
 
 use crate::base::body::{Body, BoxError};
+use crate::base::budget::{Budget, Share};
 use crate::sign::sigv4::{SigningKey, sha256};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -19,6 +20,7 @@ const LONGEST_HEAD: usize = 1024;
 const LONGEST_TRAILER: usize = 16 * 1024;
 const SIGNATURE: &str = "chunk-signature=";
 const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
+const NO_ROOM: &str = "there is no memory left in which a chunk could be held until it is whole";
 const CUT: &str = "it ends before its last chunk";
 const UNSIGNED_TRAILER: &str = "its trailer is to have one signature";
 
@@ -31,6 +33,9 @@ pub(super) struct Chunks {
     next: Next,
     /// What came and is not signed yet.
     came: BytesMut,
+    memory: Budget,
+    /// What the chunk that is to come takes of it.
+    room: Option<Share>,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,7 @@ enum Next {
 }
 
 impl Chunks {
-    pub(super) fn new(body: Body, key: SigningKey, signature: String, with_trailer: bool) -> Self {
+    pub(super) fn new(body: Body, key: SigningKey, signature: String, with_trailer: bool, memory: Budget) -> Self {
         Self {
             body,
             key,
@@ -56,6 +61,8 @@ impl Chunks {
             with_trailer,
             next: Next::Head,
             came: BytesMut::new(),
+            memory,
+            room: None,
         }
     }
 
@@ -74,6 +81,7 @@ impl Chunks {
                     return Ok(false);
                 };
                 let (head, size) = read_head(&head)?;
+                self.room = Some(self.memory.take(size as u64).map_err(|_| Misframed(NO_ROOM))?);
                 self.next = Next::Chunk { head, size };
             }
             Next::Chunk { head, size: 0 } => {
@@ -93,6 +101,7 @@ impl Chunks {
                 self.put(&head, &chunk, out);
                 out.extend_from_slice(&chunk);
                 out.extend_from_slice(b"\r\n");
+                self.room = None;
             }
             Next::Trailer { last } => {
                 let Some(trailer) = trailer(&mut self.came)? else {
@@ -241,5 +250,36 @@ impl http_body::Body for Chunks {
         let mut hint = SizeHint::new();
         hint.set_lower(self.body.size_hint().lower());
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::sign::sigv4::Scope;
+    use http_body_util::BodyExt;
+
+    fn chunks(memory: &Budget) -> Chunks {
+        let scope = Scope {
+            stamp: "20260101T000000Z".to_owned(),
+            region: "eu-west-1".to_owned(),
+            service: "s3".to_owned(),
+        };
+        let key = SigningKey::new(&Secret::new(b"key".to_vec()).unwrap(), scope);
+        let signature = "0".repeat(64);
+        let text = format!("a;chunk-signature={signature}\r\n0123456789\r\n0;chunk-signature={signature}\r\n\r\n");
+        Chunks::new(Body::full(text), key, signature, false, memory.clone())
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_held_while_there_is_memory_for_it_and_gives_it_back() {
+        let refused = chunks(&Budget::new(9)).collect().await.unwrap_err();
+        assert!(refused.to_string().contains("memory"), "{refused}");
+        let memory = Budget::new(10);
+        let mut body = chunks(&memory);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(memory.take(10).is_ok(), "it was not given back");
     }
 }

@@ -44,12 +44,13 @@ impl Payload {
     }
 
     /// Has the body hold to what is signed of it.
-    pub(super) fn guard(self, permitted: &mut Permitted, key: SigningKey, signature: &str) {
+    pub(super) fn guard(self, permitted: &mut Permitted, key: SigningKey, signature: &str, memory: &Budget) {
         match self {
             Self::Unsigned(_) | Self::Whole(_) => {}
             Self::Promised(hash) => permitted.map_body(|body| Body::wrap(Checked::new(body, hash))),
             Self::Chunks(word) => {
-                let chunks = |body| Chunks::new(body, key, signature.to_owned(), word == CHUNKS_AND_TRAILER);
+                let with_trailer = word == CHUNKS_AND_TRAILER;
+                let chunks = |body| Chunks::new(body, key, signature.to_owned(), with_trailer, memory.clone());
                 permitted.map_body(|body| Body::wrap(chunks(body)));
             }
         }

@@ -1,5 +1,6 @@
 //! The image that `Dockerfile` makes: built by Docker from that very file, and run as hard as Docker can.
 
+mod bridge;
 mod compose;
 mod kubernetes;
 
