@@ -23,54 +23,63 @@ macro_rules! tables {
 }
 pub(crate) use tables;
 
-/// The table as tests, for one way.
+/// The table as tests, for one way; with attributes for each, if there are any.
 macro_rules! table {
-    ($name:ident: $way:ty) => {
+    ($(#[$how:meta])* $name:ident: $way:ty) => {
         mod $name {
             use super::*;
             use crate::ways::table as row;
 
             #[tokio::test]
+            $(#[$how])*
             async fn what_a_rule_allows_goes_through_with_its_credential() {
                 row::allow::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn what_no_rule_allows_is_refused_with_a_reason_and_never_reached() {
                 row::deny::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn a_request_for_another_host_than_the_connections_is_refused() {
                 row::authority::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn websocket_messages_go_both_ways() {
                 row::websocket::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn a_grpc_call_keeps_its_framing_and_its_trailers() {
                 row::grpc::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn events_arrive_as_they_are_sent() {
                 row::events::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn large_bodies_arrive_whole_both_ways() {
                 row::large::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn nobody_but_the_agent_of_the_rule_comes_in() {
                 row::stranger::<$way>().await;
             }
 
             #[tokio::test]
+            $(#[$how])*
             async fn each_exchange_has_one_record_that_names_the_way() {
                 row::audit::<$way>().await;
             }

@@ -1,14 +1,20 @@
 //! A virtual machine without a network: out by vsock through `keyferry bridge`, and a real vsock listener inside, where
-//! the kernel can connect to itself.
+//! the kernel can connect to itself. There the whole table is played, by this very test binary.
 
+use super::table::table;
+use super::{TOKEN, Way, connect};
+use crate::clients::basic;
+use crate::rig::agent::Http;
+use crate::rig::netns::Networks;
 use crate::rig::origin::Origin;
-use crate::rig::proxy::Rig;
+use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
 use crate::rig::{eventually, tools};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio_vsock::{VsockAddr, VsockStream};
 
 /// What the machine does; its first process.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -17,6 +23,10 @@ export PATH=/bin HOME=/
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in MODULES; do insmod /modules/$module.ko; done
 ip link set lo up
+"#;
+
+/// What the machine does that goes out and is listened to.
+const GO: &str = r#"
 GET='wget -q -O - http://plain.test/hello'
 echo "network: $(ls /sys/class/net | tr '\n' ' ')"
 echo "through the host: $(keyferry bridge --to vsock:2:5000 -- $GET; echo " code $?")"
@@ -75,10 +85,19 @@ fn below(dir: &Path, end: &str) -> PathBuf {
     )
 }
 
-/// The first file system of the machine: busybox, Keyferry with the libraries it is linked to, and [`INIT`].
-fn initrd(dir: &Path, kernel: &Path) -> PathBuf {
+/// What the machine does that plays the table.
+const PLAY: &str = r#"
+mkdir -p $(dirname KEYFERRY) && ln -s /bin/keyferry KEYFERRY
+/bin/it ways::vsock::inside:: --ignored --test-threads=1 2>&1
+echo "table: code $?"
+poweroff -f
+"#;
+
+/// The first file system of the machine: busybox, Keyferry and these tests with the libraries they are linked to, and
+/// what is done there once it is up.
+fn initrd(dir: &Path, kernel: &Path, then: &str) -> PathBuf {
     let tree = dir.join("tree");
-    for part in ["bin", "dev", "proc", "sys", "modules", "www"] {
+    for part in ["bin", "dev", "proc", "sys", "modules", "tmp", "www"] {
         std::fs::create_dir_all(tree.join(part)).unwrap();
     }
     let put = |from: &Path, to: &str| {
@@ -87,16 +106,16 @@ fn initrd(dir: &Path, kernel: &Path) -> PathBuf {
         std::fs::copy(from, to).unwrap();
     };
     put(&tools::need("busybox"), "bin/busybox");
-    let strip = Command::new(tools::need("strip"))
-        .arg("-o")
-        .arg(tree.join("bin/keyferry"))
-        .arg(tools::KEYFERRY)
-        .status();
-    assert!(strip.unwrap().success());
-    let linked = Command::new("ldd").arg(tools::KEYFERRY).output().unwrap();
-    let linked = String::from_utf8(linked.stdout).unwrap();
-    for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
-        put(Path::new(library), library);
+    let tests = std::env::current_exe().unwrap();
+    for (program, name) in [(Path::new(tools::KEYFERRY), "keyferry"), (&tests, "it")] {
+        let mut strip = Command::new(tools::need("strip"));
+        let strip = strip.arg("-o").arg(tree.join("bin").join(name)).arg(program);
+        assert!(strip.status().unwrap().success());
+        let linked = Command::new("ldd").arg(program).output().unwrap();
+        let linked = String::from_utf8(linked.stdout).unwrap();
+        for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
+            put(Path::new(library), library);
+        }
     }
     for module in MODULES {
         let name = module.rsplit('/').next().unwrap();
@@ -109,7 +128,8 @@ fn initrd(dir: &Path, kernel: &Path) -> PathBuf {
         .iter()
         .map(|module| module.rsplit('/').next().unwrap())
         .collect();
-    std::fs::write(tree.join("init"), INIT.replace("MODULES", &names.join(" "))).unwrap();
+    let init = format!("{INIT}{then}").replace("KEYFERRY", tools::KEYFERRY);
+    std::fs::write(tree.join("init"), init.replace("MODULES", &names.join(" "))).unwrap();
     std::fs::set_permissions(tree.join("init"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(tree.join("www/hello"), "hello from inside").unwrap();
     std::fs::write(tree.join("keyferry.yaml"), INSIDE).unwrap();
@@ -124,9 +144,9 @@ fn initrd(dir: &Path, kernel: &Path) -> PathBuf {
 }
 
 /// Boots the machine with its vsock at `dir/vm`, and returns all that it prints.
-async fn boot(dir: &Path) -> String {
+async fn boot(dir: &Path, then: &str) -> String {
     let kernel = tools::installed().join("microvm/kernel");
-    let image = initrd(dir, &kernel);
+    let image = initrd(dir, &kernel, then);
     let (control, device) = (dir.join("vhost"), tools::installed().join("bin/vhost-device-vsock"));
     assert!(
         device.is_file(),
@@ -154,9 +174,11 @@ async fn boot(dir: &Path) -> String {
         "-cpu",
         "max",
         "-m",
-        "512M",
+        "1G",
+        "-smp",
+        "2",
     ])
-    .args(["-object", "memory-backend-memfd,id=memory,size=512M,share=on"])
+    .args(["-object", "memory-backend-memfd,id=memory,size=1G,share=on"])
     .args(["-chardev", &format!("socket,id=vsock,path={}", control.display())])
     .args(["-device", "vhost-user-vsock-pci,chardev=vsock"])
     .args(["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio"])
@@ -190,7 +212,7 @@ async fn a_machine_without_a_network_goes_out_by_vsock_and_is_listened_to_there(
         .config(&format!("agents: {{ vm: {{ peer_uid: {uid} }} }}"))
         .serve()
         .await;
-    let printed = boot(proxy.rig.dir()).await;
+    let printed = boot(proxy.rig.dir(), GO).await;
     let line = |start: &str| {
         // The machine's own words may stand before it.
         let found = printed.lines().find_map(|line| Some(line.split_once(start)?.1));
@@ -225,6 +247,54 @@ async fn a_machine_without_a_network_goes_out_by_vsock_and_is_listened_to_there(
     assert_eq!(line("after:"), "hello from inside code 0");
     assert!(
         line("taken:").contains("cannot listen on vsock:8080: the address is in use"),
+        "{printed}"
+    );
+}
+
+/// A vsock listener, reached from its own machine: the context id of that proves nobody, so the agent shows its token.
+struct Vsock(Proxy);
+
+impl Vsock {
+    async fn offering(&self, offer: Option<&str>, host: &str, http2: bool) -> Result<Http, String> {
+        let io = VsockStream::connect(VsockAddr::new(1, 8080)).await.unwrap();
+        let io = connect(io, host, offer).await?;
+        Ok(self.0.agent.http_over(io, host, http2).await)
+    }
+}
+
+impl Way for Vsock {
+    const NAME: &'static str = "proxy";
+    const DENIED: &'static str = "403 denied_by_policy";
+
+    async fn start(rig: Rig, _: Option<Networks>) -> Self {
+        let rig = rig.config("agents: { ci: { token: ci_token } }");
+        Self(rig.listen("127.0.0.1:0, \"vsock:8080\"").serve().await)
+    }
+
+    fn proxy(&self) -> &Proxy {
+        &self.0
+    }
+
+    async fn http(&self, host: &str, http2: bool) -> Result<Http, String> {
+        self.offering(Some(&basic("ci", TOKEN)), host, http2).await
+    }
+
+    async fn stranger(&self) -> String {
+        self.offering(None, "api.test", false).await.err().unwrap()
+    }
+}
+
+table!(
+    #[ignore = "played inside a machine, by the test below"]
+    inside: Vsock
+);
+
+#[tokio::test]
+async fn the_whole_table_holds_on_vsock_inside_a_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = boot(dir.path(), PLAY).await;
+    assert!(
+        printed.contains("9 passed; 0 failed") && printed.contains("table: code 0"),
         "{printed}"
     );
 }
