@@ -135,7 +135,13 @@ async fn a_storm_of_reloads_loses_no_request_and_leaves_nothing_behind() {
     }
     assert!(sent > 300, "{sent} signals are no storm");
     assert!(proxy.child.log().matches("the config was reloaded").count() > 50);
-    assert!(!proxy.child.log().contains("WARN"), "{}", proxy.child.log());
+    // A user has 128 inotify instances (inotify(7)), those of other tests included: without one, files are looked at.
+    let inotify = |line: &str| line.contains("only seen by looking now and then");
+    let log = proxy.child.log();
+    assert!(
+        !log.lines().any(|line| line.contains("WARN") && !inotify(line)),
+        "{log}"
+    );
     eventually("the records", || (proxy.rig.audit().len() == 800).then_some(())).await;
     all_armed(&origin);
     // What the last configuration has, and none of those before.
