@@ -1,5 +1,5 @@
 //! Firewall rules that send what agents send to Keyferry, and let nothing else out: as nftables or iptables read them,
-//! put in force in one step and taken out again without a trace. The rules are pure text ([`nft`], [`iptables`]); only
+//! put in force in one step and taken out again without a trace. The rules are pure text (`nft`, `iptables`); only
 //! [`force`] changes the kernel's.
 
 pub mod force;
