@@ -38,8 +38,8 @@ pub struct Splice {
 
 /// Bytes read from one side at a time.
 const BUFFER: usize = 16 * 1024;
-/// How long a direction may take to end after the other one was cut.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a direction may take to end after the other one was cut; on a busy machine one second is too little.
+const LINGER: Duration = Duration::from_secs(10);
 
 impl Splice {
     /// Holds it to the rule's caps: those on bodies are for the bytes of each direction.
