@@ -126,7 +126,8 @@ fuzz_target!(|sent: Sent| {
     assert_eq!(whole, also, "a cut makes an end of it, or none");
     if whole {
         assert_eq!(one.len(), body.len(), "a length has changed");
-        assert_eq!(one, other, "the pieces matter");
+        // Signed a second apart, the signatures differ.
+        assert_eq!(unsigned(&one), unsigned(&other), "the pieces matter");
     }
     assert!(body.len() >= one.len());
     let (out, came) = (unsigned(&one), unsigned(&body));
