@@ -89,6 +89,16 @@ async fn a_stop_in_the_middle_of_every_kind_of_stream_cuts_each_with_a_record() 
     all_armed(&origin);
 }
 
+/// Nothing was wrong. A user has 128 inotify instances (inotify(7)), those of other tests included: without one, files
+/// are looked at, and that is told.
+fn warned_of_nothing(log: &str) {
+    let inotify = |line: &str| line.contains("only seen by looking now and then");
+    assert!(
+        !log.lines().any(|line| line.contains("WARN") && !inotify(line)),
+        "{log}"
+    );
+}
+
 #[tokio::test]
 async fn a_storm_of_reloads_loses_no_request_and_leaves_nothing_behind() {
     let root = Root::new();
@@ -135,13 +145,7 @@ async fn a_storm_of_reloads_loses_no_request_and_leaves_nothing_behind() {
     }
     assert!(sent > 300, "{sent} signals are no storm");
     assert!(proxy.child.log().matches("the config was reloaded").count() > 50);
-    // A user has 128 inotify instances (inotify(7)), those of other tests included: without one, files are looked at.
-    let inotify = |line: &str| line.contains("only seen by looking now and then");
-    let log = proxy.child.log();
-    assert!(
-        !log.lines().any(|line| line.contains("WARN") && !inotify(line)),
-        "{log}"
-    );
+    warned_of_nothing(&proxy.child.log());
     eventually("the records", || (proxy.rig.audit().len() == 800).then_some(())).await;
     all_armed(&origin);
     // What the last configuration has, and none of those before.
