@@ -1,6 +1,6 @@
 //! Who may ask: an agent proves itself, or gets a 407 that a client can answer.
 
-use crate::rig::agent::{Agent, content_length, get};
+use crate::rig::agent::{Agent, content_length, get, status};
 use crate::rig::origin::{Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
@@ -25,6 +25,21 @@ fn offering(proxy: &Proxy, offer: &str) -> Agent {
     Agent {
         offer: Some(offer.to_owned()),
         ..proxy.agent.clone()
+    }
+}
+
+/// Makes up so many agents and tokens on one connection; each is a 407, and the connection goes on.
+pub async fn guesses(agent: &Agent, who: &str, count: usize) {
+    let mut raw = agent.dial().await;
+    for n in 0..count {
+        let offer = crate::clients::basic(&format!("agent-{who}-{n}"), &format!("token-{n}"));
+        raw.say(format!(
+            "GET http://api.test/ HTTP/1.1\r\nHost: api.test\r\nProxy-Authorization: {offer}\r\n\r\n"
+        ))
+        .await;
+        let head = raw.head().await;
+        assert_eq!(status(&head), 407);
+        raw.bytes(content_length(&head)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! A rule's caps, whatever is asked for under it: requests over HTTP/1.1 and 2, WebSockets over both, opaque tunnels.
 
-use crate::rig::agent::{Agent, Http, Raw, content_length, get, status};
+use crate::rig::agent::{Agent, Http, Raw, get, status};
 use crate::rig::origin::{Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
@@ -242,17 +242,7 @@ async fn each_agent_has_counts_of_its_own_and_a_made_up_one_has_none() {
         assert_eq!(agent.get("https://api.test/hello").await.status, expected, "{token}");
     }
     // Whoever makes up names and tokens gets no key to count under.
-    let mut raw = proxy.agent.dial().await;
-    for n in 0..3000 {
-        let offer = crate::clients::basic(&format!("agent-{n}"), &format!("token-{n}"));
-        raw.say(format!(
-            "GET http://api.test/ HTTP/1.1\r\nHost: api.test\r\nProxy-Authorization: {offer}\r\n\r\n"
-        ))
-        .await;
-        let head = raw.head().await;
-        assert_eq!(status(&head), 407);
-        raw.bytes(content_length(&head)).await;
-    }
+    crate::agents::guesses(&proxy.agent, "n", 3000).await;
     eventually("memory to be what it was", || {
         (proxy.child.resident() < before + 16 * 1024 * 1024).then_some(())
     })

@@ -3,7 +3,7 @@
 use super::agent2::PREFACE;
 use super::{FLAT, Siege, on_each};
 use crate::hostile::frames::{END_HEADERS, Frames, HEADERS, Outcome, fields, frame};
-use crate::rig::agent::{content_length, get, status};
+use crate::rig::agent::{get, status};
 use crate::rig::soon;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -145,17 +145,7 @@ async fn strangers_who_take_every_place_and_say_nothing_make_room_for_who_is_kno
 async fn guesses_at_a_token_cost_a_407_each_and_no_memory() {
     let siege = Siege::under("connections: 100").await;
     let attack = on_each(4, async |at| {
-        let mut raw = siege.proxy.agent.dial().await;
-        for n in 0..1000 {
-            let offer = crate::clients::basic(&format!("agent-{at}-{n}"), &format!("token-{n}"));
-            raw.say(format!(
-                "GET http://api.test/ HTTP/1.1\r\nHost: api.test\r\nProxy-Authorization: {offer}\r\n\r\n"
-            ))
-            .await;
-            let head = raw.head().await;
-            assert_eq!(status(&head), 407);
-            raw.bytes(content_length(&head)).await;
-        }
+        crate::agents::guesses(&siege.proxy.agent, &at.to_string(), 1000).await;
     });
     siege.withstands(FLAT, attack).await;
     assert_eq!(
