@@ -1,13 +1,13 @@
 //! One command, with a proxy of its own: sockets, trust, stand-ins and environment; then its exit.
 
 use super::seed;
-use super::serve::{App, Options, loopback};
+use super::serve::{App, Options, Started};
 use super::surround::{self, Surrounded, Wall};
 use crate::audit::Totals;
 use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
-use crate::config::model::{Mount, Source, Speak};
+use crate::config::model::{Mount, Source};
 use crate::launch::{self, Exit, Given, Tether, Withheld, wall};
 use crate::listen::Inherited;
 use crate::listen::bound::Local;
@@ -66,11 +66,9 @@ pub struct Prepared {
 /// Whatever is wrong, in words for the operator.
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
+    let looking = command.wall.as_ref().map(|wall| wall.look(&command.environment));
     let dir = surround::directory()?;
-    config.listen = vec![surround::listener(command.wall.as_ref(), dir.path())?];
-    if command.gateway {
-        config.listen.push(loopback(Speak::Gateway { names: Arc::default() }));
-    }
+    config.listen = surround::listeners(command.wall.as_ref(), command.gateway, dir.path())?;
     // The operator's listener is that of `serve`.
     config.admin = None;
     let token = seed::random_hex()?;
@@ -79,7 +77,11 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let options = Options {
         data_dir: command.data_dir,
         seed: seed::fresh()?,
-        own: Some((named, is_token)),
+        own: Some(Started {
+            agent: named,
+            token: is_token,
+            uid: command.wall.as_ref().map(|wall| wall.user().uid),
+        }),
         inherited: Inherited::default(),
     };
     let app = App::build(config, options).await?;
@@ -103,8 +105,8 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         no_proxy: command.no_proxy,
         git_over_https: Vec::new(),
     };
-    let mut around = Surrounded::build(command.wall, command.words, command.environment, &given)?;
-    around.environment.vars.extend(base_urls(&app));
+    let wall = command.wall.map(|wall| (wall, looking.flatten()));
+    let around = Surrounded::build(wall, command.words, command.environment, &given, base_urls(&app))?;
     app.start().await?;
     Ok(Prepared {
         app,
@@ -126,9 +128,10 @@ impl Prepared {
     /// # Errors
     /// When the command cannot be started.
     pub async fn run(self) -> Result<Report, launch::Error> {
-        let vars = self.around.environment.vars.clone();
         let tether = Tether::own_program().entering(self.around.groups());
-        let exit = launch::child::run(&self.around.words, vars, &tether).await;
+        self.around.sweep();
+        let exit = launch::child::run(&self.around.words, self.around.vars(), &tether).await;
+        self.around.clear(exit.as_ref().ok().copied());
         self.app.finish().await;
         Ok(Report {
             exit: exit?,
@@ -171,8 +174,10 @@ fn placeholders(app: &App) -> Vec<(String, String)> {
 /// Each variable that a client finds a base URL in, and the one it gets. They come last, so they stand.
 fn base_urls(app: &App) -> Vec<(OsString, OsString)> {
     let gateway = app.locals().iter().find(|(_, spoken)| *spoken == "gateway");
-    let Some((Local::Tcp(address), _)) = gateway else {
-        return Vec::new();
+    let address = match gateway {
+        Some((Local::Tcp(address), _)) => address.to_string(),
+        Some((Local::Unix(_) | Local::Vsock(_), _)) => wall::GATEWAY.to_owned(),
+        None => return Vec::new(),
     };
     let live = app.proxy.live();
     let mounts = live.config.rules.iter().filter_map(|rule| rule.mount.as_ref());

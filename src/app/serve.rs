@@ -41,10 +41,21 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Where made-up stand-ins come from.
     pub seed: Vec<u8>,
-    /// The agent whose own the listeners are, and the token it may show; `run` knows whom it started.
-    pub own: Option<(Arc<str>, IsToken)>,
+    /// The agent whose own the listeners are; `run` knows whom it started.
+    pub own: Option<Started>,
     /// Sockets that were there before.
     pub inherited: Inherited,
+}
+
+/// Whom `run` started.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// What it may show.
+    pub token: IsToken,
+    /// Whose process it is, beside our own user's: inside some walls it is another's.
+    pub uid: Option<u32>,
 }
 
 /// Everything bound and built, serving once [`start`](Self::start) is called.
@@ -67,7 +78,7 @@ pub struct App {
     pub(super) left: Mutex<Vec<Bound>>,
     admin: Option<Admin>,
     locals: Vec<(Local, &'static str)>,
-    own: Option<(Arc<str>, IsToken)>,
+    own: Option<Started>,
     limits: Limits,
     /// Connections from agents that there is room for.
     connections: usize,
@@ -249,7 +260,7 @@ struct Door {
     speak: Speak,
     balancers: Arc<[IpNet]>,
     tls: Option<OwnTls>,
-    own: Option<(Arc<str>, IsToken)>,
+    own: Option<Started>,
     local: Local,
     time: Duration,
 }
@@ -301,17 +312,18 @@ impl Door {
     }
 
     /// A command's own listener is for its user alone: another user of this machine must show the token.
-    fn admit(&self, peer: Peer, (agent, token): &(Arc<str>, IsToken)) -> Own {
+    fn admit(&self, peer: Peer, started: &Started) -> Own {
         let owner = match (peer, &self.local) {
             (Peer::Unix { uid }, _) => Some(uid),
             (Peer::Tcp(peer), Local::Tcp(local)) => owner::uid(peer, *local),
             (Peer::Tcp(_), Local::Unix(_) | Local::Vsock(_)) | (Peer::Vsock { .. }, _) => None,
         };
-        let admitted = owner == Some(rustix::process::geteuid().as_raw());
+        let ours = rustix::process::geteuid().as_raw();
+        let is_its = |uid| uid == ours || started.uid == Some(uid);
         Own {
-            agent: Arc::clone(agent),
-            admitted,
-            token: token.clone(),
+            agent: Arc::clone(&started.agent),
+            admitted: owner.is_some_and(is_its),
+            token: started.token.clone(),
         }
     }
 }

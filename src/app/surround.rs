@@ -3,18 +3,26 @@
 use super::serve::loopback;
 use crate::config::model::{Bind, Listen, Speak};
 use crate::launch::wall::bounds::{Bounds, Most};
-use crate::launch::wall::{self, Masked, Shared};
-use crate::launch::{self, Environment, Given};
+use crate::launch::wall::engine::{self, Looking};
+use crate::launch::wall::mark::Mark;
+use crate::launch::wall::{self, Built, Kind, Masked, Shared, User};
+use crate::launch::{self, Environment, Exit, Given};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::io::IsTerminal;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A wall around a command, and what is shown to it of the machine.
 #[derive(Debug)]
 pub struct Wall {
+    /// What builds it.
+    pub kind: Kind,
+    /// What is around the command, instead of the machine's own programs.
+    pub image: Option<String>,
     /// Where it begins.
     pub workdir: Shared,
     /// What else it sees.
@@ -23,6 +31,21 @@ pub struct Wall {
     pub unmask: Vec<PathBuf>,
     /// What it may use.
     pub most: Most,
+}
+
+impl Wall {
+    /// Whose process the command is, inside.
+    pub fn user(&self) -> User {
+        self.kind.user(&self.workdir.path)
+    }
+
+    /// Begins to ask for what the wall needs, which takes a while.
+    pub(super) fn look(&self, caller: &[(OsString, OsString)]) -> Option<Looking> {
+        match self.kind {
+            Kind::Bwrap => None,
+            Kind::Container(engine) => Some(Looking::begin(engine, self.image.clone(), caller.to_vec())),
+        }
+    }
 }
 
 /// A command, as it is started.
@@ -34,66 +57,173 @@ pub struct Surrounded {
     pub environment: Environment,
     /// What is covered of the files it is shown.
     pub masked: Vec<Masked>,
-    /// Open until the command ends, for the program that builds the wall.
-    filter: Option<File>,
+    wall: Option<Standing>,
+}
+
+/// What holds a wall up, and is to be gone with it.
+#[derive(Debug)]
+struct Standing {
+    kind: Kind,
+    built: Built,
+    mark: Mark,
+    terminal: bool,
     bounds: Option<Bounds>,
+    /// The command may write there, and cannot.
+    unwritable: Option<PathBuf>,
+    /// As long as this is open, the bridge inside knows that Keyferry is there.
+    _lifeline: UnixListener,
 }
 
 impl Surrounded {
-    /// Makes the environment, and the wall that is asked for.
+    /// Makes the environment, and the wall that is asked for. `further` are variables that come last, so they stand.
     ///
     /// # Errors
     /// When a file cannot be read or written, what is to be shown cannot be looked through, or the wall cannot be had.
     pub(super) fn build(
-        wall: Option<Wall>,
+        wall: Option<(Wall, Option<Looking>)>,
         words: Vec<OsString>,
         caller: Vec<(OsString, OsString)>,
         given: &Given,
+        further: Vec<(OsString, OsString)>,
     ) -> Result<Self> {
-        let caller = caller.into_iter();
-        let Some(wall) = wall else {
+        let Some((wall, looking)) = wall else {
+            let mut environment = launch::agent_environment(caller.into_iter(), given)?;
+            environment.vars.extend(further);
             return Ok(Self {
                 words,
-                environment: launch::agent_environment(caller, given)?,
+                environment,
                 masked: Vec::new(),
-                filter: None,
-                bounds: None,
+                wall: None,
             });
         };
-        let passing = caller.filter(|(name, _)| wall::passes(name, &given.keep));
-        let mut environment = launch::agent_environment(passing, given)?;
+        let imaged = wall.image.is_some();
+        let passing = caller
+            .iter()
+            .filter(|(name, _)| wall::passes(name, imaged, &given.keep));
+        let mut environment = launch::agent_environment(passing.cloned(), given)?;
+        environment.vars.extend(further);
         wall::settle(&mut environment.vars);
         let shown = wall.mounts.iter().chain([&wall.workdir]);
         let roots: Vec<PathBuf> = shown.map(|one| one.path.clone()).collect();
+        let masked = wall::sweep::sweep(&roots, &wall.unmask)?;
+        let socket_dir = given.dir.with_file_name(SOCKET_DIR);
+        let lifeline = lifeline(&socket_dir)?;
+        let found = looking.map(Looking::end).transpose()?;
         let plan = wall::Plan {
             words,
-            masked: wall::sweep::sweep(&roots, &wall.unmask)?,
+            vars: environment.vars.clone(),
+            user: wall.user(),
+            terminal: terminal(wall.kind),
+            most: wall.most,
+            masked,
             workdir: wall.workdir,
             mounts: wall.mounts,
-            socket_dir: given.dir.with_file_name(SOCKET_DIR),
+            gateway: socket_dir.join(wall::GATEWAY_SOCKET).exists(),
+            socket_dir,
             dir: given.dir.clone(),
             program: std::env::current_exe().context("cannot find this program's own file")?,
             bundle: given.dir.join("bundle.pem"),
+            lifeline: true,
+            image: found.filter(|_| imaged),
+            mark: Mark::own(),
         };
-        let built = wall::bwrap::build(&plan)?;
+        let built = wall.kind.build(&plan, caller)?;
+        let writable = plan.workdir.writable.then_some(plan.workdir.path);
+        let bounds = wall.kind.wants_bounds().then(|| Bounds::make(wall.most).ok()).flatten();
         Ok(Self {
-            words: built.words,
+            words: built.words.clone(),
             environment,
             masked: plan.masked,
-            filter: Some(built.filter),
-            bounds: Bounds::make(wall.most).ok(),
+            wall: Some(Standing {
+                kind: wall.kind,
+                mark: plan.mark,
+                terminal: plan.terminal,
+                bounds,
+                unwritable: writable.filter(|dir| wall.kind != Kind::Bwrap && !plan.user.may_write(dir)),
+                _lifeline: lifeline,
+                built,
+            }),
         })
+    }
+
+    /// The wall's name.
+    pub fn wall(&self) -> Option<&'static str> {
+        self.wall.as_ref().map(|wall| wall.kind.name())
     }
 
     /// Whether it is behind a wall that bounds neither its memory nor its processes.
     pub fn unbounded(&self) -> bool {
-        self.filter.is_some() && self.bounds.is_none()
+        let unbounded = |wall: &Standing| wall.kind.wants_bounds() && wall.bounds.is_none();
+        self.wall.as_ref().is_some_and(unbounded)
+    }
+
+    /// Where it begins and is meant to write, if its user may not.
+    pub fn unwritable(&self) -> Option<&Path> {
+        self.wall.as_ref()?.unwritable.as_deref()
     }
 
     /// The control groups it enters.
     pub(super) fn groups(&self) -> Vec<PathBuf> {
-        self.bounds.as_ref().map(Bounds::entries).unwrap_or_default()
+        let bounds = self.wall.as_ref().and_then(|wall| wall.bounds.as_ref());
+        bounds.map(Bounds::entries).unwrap_or_default()
     }
+
+    /// The variables of the program that is started: those of the command, or of whoever builds its wall.
+    pub(super) fn vars(&self) -> Vec<(OsString, OsString)> {
+        let built = self.wall.as_ref().map(|wall| &wall.built.vars);
+        built.unwrap_or(&self.environment.vars).clone()
+    }
+
+    /// Begins to remove what Keyferrys that were killed have left with an engine.
+    pub(super) fn sweep(&self) {
+        if let Some(Standing {
+            kind: Kind::Container(engine),
+            built,
+            ..
+        }) = &self.wall
+        {
+            let (engine, caller) = (*engine, built.vars.clone());
+            std::thread::spawn(move || engine::sweep(engine, &caller));
+        }
+    }
+
+    /// Removes what may be left of the wall now that its program has ended so.
+    pub(super) fn clear(&self, exit: Option<Exit>) {
+        let Some(Standing {
+            kind: Kind::Container(engine),
+            built,
+            mark,
+            terminal,
+            ..
+        }) = &self.wall
+        else {
+            return;
+        };
+        // A client that ended by itself has seen the end of the container, unless it was left by its keys, lost its
+        // daemon, or was killed.
+        let seen = exit.is_some_and(|Exit(code)| code < 125);
+        if *terminal || !seen {
+            engine::remove(*engine, &mark.name(), &built.vars);
+        }
+    }
+}
+
+/// Whether a command gets the caller's terminal. An engine makes one of its own, which is of use only where both ends of
+/// the caller's are.
+fn terminal(kind: Kind) -> bool {
+    let whole = kind == Kind::Bwrap || std::io::stdout().is_terminal();
+    std::io::stdin().is_terminal() && whole
+}
+
+/// A socket that is there as long as this process. Nobody is ever answered on it: that a connection ends is all it says.
+fn lifeline(dir: &Path) -> Result<UnixListener> {
+    let path = dir.join(wall::LIFELINE);
+    let open = || {
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    open().context("cannot make a socket for the bridge")
 }
 
 /// A directory for one run; those of runs that were killed go.
@@ -103,18 +233,25 @@ pub(super) fn directory() -> Result<TempDir> {
     made.context("cannot make a directory for this run")
 }
 
-/// Where the proxy of a run listens: on loopback, or behind a wall on a socket that can be shown to the command.
-pub(super) fn listener(wall: Option<&Wall>, run_dir: &Path) -> Result<Listen> {
+/// Where the proxy of a run listens: on loopback, or behind a wall on sockets that can be shown to the command. Whoever is
+/// to come to these is another user inside some walls; nobody outside gets into the run's directory.
+pub(super) fn listeners(wall: Option<&Wall>, gateway: bool, run_dir: &Path) -> Result<Vec<Listen>> {
+    let mut spoken = vec![(Speak::Proxy, wall::SOCKET)];
+    let base_urls = Speak::Gateway { names: Arc::default() };
+    spoken.extend(gateway.then_some((base_urls, wall::GATEWAY_SOCKET)));
     if wall.is_none() {
-        return Ok(loopback(Speak::Proxy));
+        return Ok(spoken.into_iter().map(|(speak, _)| loopback(speak)).collect());
     }
     let dir = run_dir.join(SOCKET_DIR);
-    std::fs::create_dir(&dir).context("cannot make a directory for the proxy's socket")?;
-    Ok(Listen {
-        bind: Bind::Unix(dir.join(wall::SOCKET)),
-        mode: Some(0o600),
-        ..loopback(Speak::Proxy)
-    })
+    std::fs::create_dir(&dir)
+        .and_then(|()| std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)))
+        .context("cannot make a directory for the proxy's socket")?;
+    let listen = |(speak, socket)| Listen {
+        bind: Bind::Unix(dir.join(socket)),
+        mode: Some(0o666),
+        ..loopback(speak)
+    };
+    Ok(spoken.into_iter().map(listen).collect())
 }
 
 /// In a run's directory, the one with the proxy's socket.

@@ -3,6 +3,7 @@
 use super::settings::{self, Failed};
 use crate::app::bridge::{Bridge, Far, told};
 use crate::base::tasks::Tasks;
+use crate::base::wire::Wire;
 use crate::config::model::Bind;
 use crate::launch::{self, Tether};
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `bridge` takes.
@@ -19,12 +21,15 @@ With a COMMAND, the command is started once the proxy answers, with the proxy va
 on: 125: nothing was started, 126: it cannot be executed, 127: there is none. Without one, it runs until SIGTERM.
 It needs no config, no CA and no file but its own.")]
 pub struct BridgeArgs {
-    /// Where clients inside connect
+    /// Where clients inside connect (repeatable: the second leads to the second `--to`)
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3128")]
-    listen: SocketAddr,
+    listen: Vec<SocketAddr>,
     /// Where Keyferry listens: `unix:/run/keyferry/proxy.sock` or `vsock:2:8080` (the host is 2)
-    #[arg(long, value_name = "SOCKET")]
-    to: Far,
+    #[arg(long, value_name = "SOCKET", required = true)]
+    to: Vec<Far>,
+    /// End, and the command with it, when whoever holds this socket does
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    lifeline: Option<Far>,
     /// Connections at one time; further ones wait
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -48,13 +53,27 @@ pub fn run(args: BridgeArgs) -> Result<ExitCode> {
 }
 
 async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
-    let bridge = Bridge::bind(&Bind::Tcp(args.listen), args.to.clone());
+    if args.listen.len() != args.to.len() {
+        let told = "each `--listen` leads to one `--to`: give as many of one as of the other";
+        return Err(Failed::Usage(told.to_owned()).into());
+    }
+    let ways = args.listen.iter().zip(&args.to);
+    let bridges: Result<Vec<Bridge>> = ways
+        .map(|(listen, to)| Bridge::bind(&Bind::Tcp(*listen), to.clone()))
+        .collect();
     let tasks = Tasks::new();
+    let open = |bridges: Vec<Bridge>| {
+        for bridge in bridges {
+            bridge.open(args.connections.into(), &tasks);
+        }
+    };
     if args.command.is_empty() {
-        let bridge = bridge?;
+        let bridges = bridges?;
         let mut stop = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        settings::say(&format!("listening on {} (bridge to {})", bridge.local(), args.to));
-        bridge.open(args.connections.into(), &tasks);
+        for (bridge, to) in bridges.iter().zip(&args.to) {
+            settings::say(&format!("listening on {} (bridge to {to})", bridge.local()));
+        }
+        open(bridges);
         let [Ok(terminate), Ok(interrupt)] = &mut stop else {
             anyhow::bail!("cannot watch for signals");
         };
@@ -65,20 +84,45 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
         tasks.finish(DRAIN_TIME).await;
         return Ok(ExitCode::SUCCESS);
     }
-    let bridge = bridge.map_err(|error| Failed::NotStarted(format!("{error:#}")))?;
-    if let Err(error) = args.to.reach().await {
-        let told = format!("no connection to {}: {}", args.to, told(&error));
-        return Err(Failed::NotStarted(told).into());
+    let bridges = bridges.map_err(|error| Failed::NotStarted(format!("{error:#}")))?;
+    for to in &args.to {
+        reached(to).await?;
     }
-    let proxy = launch::Proxy::parse(&format!("http://{}", bridge.local())).map_err(Failed::Start)?;
-    bridge.open(args.connections.into(), &tasks);
+    let near = bridges
+        .first()
+        .map(|bridge| bridge.local().to_string())
+        .unwrap_or_default();
+    let proxy = launch::Proxy::parse(&format!("http://{near}")).map_err(Failed::Start)?;
+    open(bridges);
     let vars = launch::behind(std::env::vars_os(), &proxy);
-    // As the first process of a machine there may be no /proc to start ourselves from.
-    let tether = if std::fs::exists("/proc/self/exe").unwrap_or(false) {
-        Tether::own_program()
-    } else {
-        Tether::Loose
+    let tether = tether();
+    let command = launch::child::run(&args.command, vars, &tether);
+    let exit = match &args.lifeline {
+        None => command.await,
+        Some(far) => {
+            let mut lifeline = reached(far).await?;
+            tokio::select! {
+                exit = command => exit,
+                // Whatever it would say: nobody is there any more.
+                _ = lifeline.read_u8() => return Err(Failed::NotStarted("Keyferry itself has ended".into()).into()),
+            }
+        }
     };
-    let exit = launch::child::run(&args.command, vars, &tether).await;
     Ok(ExitCode::from(exit.map_err(Failed::Start)?.0))
+}
+
+async fn reached(far: &Far) -> Result<Wire, Failed> {
+    let reached = far.reach().await;
+    reached.map_err(|error| Failed::NotStarted(format!("no connection to {far}: {}", told(&error))))
+}
+
+/// The first process of a machine or a container takes all others with it when it ends, and there may be no `/proc` to
+/// start ourselves from, or another program in our place there, which has loaded us.
+fn tether() -> Tether {
+    let first = std::process::id() == 1;
+    if first || !std::fs::exists("/proc/self/exe").unwrap_or(false) {
+        Tether::Loose
+    } else {
+        Tether::own_program()
+    }
 }

@@ -9,7 +9,8 @@ use crate::config::model::{Action, Rule, RuleLimits, Strays};
 use crate::config::parent::Via;
 use crate::config::{Config, presets};
 use crate::launch::wall::bounds::Most;
-use crate::launch::wall::{self, Shared};
+use crate::launch::wall::engine::Engine;
+use crate::launch::wall::{self, Kind, Shared};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,9 +37,13 @@ pub struct RunArgs {
     /// Hand the command base URLs too (ANTHROPIC_BASE_URL and the like), for programs that use no proxy
     #[arg(long)]
     gateway: bool,
-    /// What to put around the command: `bwrap` (bubblewrap), `none`, or `auto`, the strongest that this machine has
+    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `none`, or `auto`, the strongest that this machine has
+    /// at no great cost
     #[arg(long, value_name = "WALL", default_value = "none")]
     sandbox: Sandbox,
+    /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Behind a wall: where the command begins, and may write unless `:ro` follows; without it, the current directory
     #[arg(long, value_name = "DIR[:ro|:rw]")]
     workdir: Option<OsString>,
@@ -51,11 +56,14 @@ pub struct RunArgs {
     /// Behind a wall: the most memory the command may use, in MiB; without it, half of the machine's
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
+    /// In a container: the most processors' time the command may use; without it, all of the machine's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    cpus: Option<u16>,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
-    /// The command
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The command; an image may have one of its own
+    #[arg(last = true, required_unless_present = "image", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -64,6 +72,7 @@ pub struct RunArgs {
 enum Sandbox {
     Auto,
     Bwrap,
+    Docker,
     None,
 }
 
@@ -109,35 +118,28 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
 
 /// The wall that was asked for, and what it shows.
 fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
-    let shows = args.workdir.is_some() || !args.mount.is_empty() || !args.unmask.is_empty() || args.memory.is_some();
-    if shows && args.sandbox == Sandbox::None {
-        let told =
-            "`--workdir`, `--mount`, `--unmask` and `--memory` are about a wall; ask for one with `--sandbox auto`";
-        return Err(Failed::Usage(told.to_owned()));
-    }
-    let wanted = match args.sandbox {
-        Sandbox::None => false,
-        Sandbox::Bwrap => true,
-        Sandbox::Auto => {
-            let there = wall::bwrap::find().is_some();
-            if !there {
-                settings::say("keyferry: no wall: bubblewrap is not installed");
-            }
-            there
+    let Some(kind) = kind(args.sandbox) else {
+        let shows = args.workdir.is_some() || !args.mount.is_empty() || !args.unmask.is_empty();
+        let bounds = args.memory.is_some() || args.cpus.is_some();
+        if args.sandbox == Sandbox::None && (shows || bounds || args.image.is_some()) {
+            let told = "`--workdir`, `--mount`, `--unmask`, `--image`, `--memory` and `--cpus` are about a wall; ask for one \
+                        with `--sandbox auto`";
+            return Err(Failed::Usage(told.to_owned()));
         }
-    };
-    if !wanted {
         return Ok(None);
-    }
-    if args.gateway {
-        let told = "behind a wall there are no base URLs yet: take `--gateway` or `--sandbox`, not both";
+    };
+    if kind == Kind::Bwrap && (args.image.is_some() || args.cpus.is_some()) {
+        let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`";
         return Err(Failed::Usage(told.to_owned()));
     }
     let here = OsString::from(".");
     let most = Most::default();
     Ok(Some(Wall {
+        kind,
+        image: args.image.clone(),
         most: Most {
             memory: args.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
+            cpus: args.cpus.map_or(most.cpus, usize::from),
             ..most
         },
         workdir: Shared::parse(args.workdir.as_deref().unwrap_or(&here), true)?,
@@ -148,6 +150,22 @@ fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
             .collect::<Result<_, _>>()?,
         unmask: args.unmask.iter().filter_map(|path| path.canonicalize().ok()).collect(),
     }))
+}
+
+/// What builds the wall that was asked for.
+fn kind(wanted: Sandbox) -> Option<Kind> {
+    match wanted {
+        Sandbox::None => None,
+        Sandbox::Bwrap => Some(Kind::Bwrap),
+        Sandbox::Docker => Some(Kind::Container(Engine::Docker)),
+        Sandbox::Auto => {
+            let there = wall::bwrap::find().is_some();
+            if !there {
+                settings::say("keyferry: no wall: bubblewrap is not installed");
+            }
+            there.then_some(Kind::Bwrap)
+        }
+    }
 }
 
 /// Nothing was started: 125, whatever the cause.
@@ -205,6 +223,16 @@ fn introduce(prepared: &crate::app::run::Prepared) {
     settings::say(&format!("keyferry: rules: {rules}"));
     for (name, _) in &prepared.placeholders {
         settings::say(&format!("keyferry: {name} holds a placeholder"));
+    }
+    if let Some(wall) = prepared.around.wall() {
+        settings::say(&format!("keyferry: wall: {wall}"));
+    }
+    if let Some(dir) = prepared.around.unwritable() {
+        settings::say(&format!(
+            "keyferry: the command may not write to {}: it is root's, and in a container nobody is; `chown 1000:1000` it, or \
+             start Keyferry as an ordinary user",
+            dir.display()
+        ));
     }
     if prepared.around.unbounded() {
         settings::say(

@@ -1,7 +1,7 @@
 //! The command itself: started, signalled, waited for.
 
 use super::Error;
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::task::Poll;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -120,11 +120,25 @@ fn start(mut spawn: Command) -> io::Result<(Started, Ended)> {
         Err(cause) => drop(pid_to.send(Err(cause))),
         Ok(mut child) => {
             drop(pid_to.send(Ok(Pid::from_child(&child))));
-            drop(status_to.send(child.wait()));
+            let first = std::process::id() == 1;
+            drop(status_to.send(if first { wait_for_all(&child) } else { child.wait() }));
         }
     };
     std::thread::Builder::new().name("command".into()).spawn(work)?;
     Ok((pid, status))
+}
+
+/// Waits as the first process of a container does: whoever loses its parent becomes a child of ours, and would stay a
+/// zombie, which counts against the container's processes.
+fn wait_for_all(command: &Child) -> io::Result<ExitStatus> {
+    let command = Pid::from_child(command);
+    loop {
+        match waitpid(None, WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn lost() -> io::Error {

@@ -56,6 +56,23 @@ pub enum Error {
     /// A wall that this machine has not got.
     #[error("{0} is not on this machine; {1}, or choose another with `--sandbox`")]
     NoWall(&'static str, &'static str),
+    /// What an engine of containers says, or that it does not.
+    #[error("{0}")]
+    Engine(String),
+    /// Keyferry's own program would not run in an image.
+    #[error(
+        "{} needs libraries that are not found, so it runs in no image: build it for a musl target \
+         (`cargo build --release --target x86_64-unknown-linux-musl`), or leave `--image` out",
+        .0.display()
+    )]
+    NotStatic(PathBuf),
+    /// A variable that an engine of containers cannot take.
+    #[error(
+        "the variable {} has several lines or is no UTF-8, which a container's cannot; \
+         leave it out, or put it into a file and share that with `--mount`",
+        .0.display()
+    )]
+    Variable(OsString),
     /// No command was given.
     #[error("no command to run; write `keyferry run -- COMMAND …`")]
     NoCommand,

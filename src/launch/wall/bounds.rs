@@ -15,15 +15,18 @@ pub struct Most {
     pub memory: u64,
     /// Processes and threads.
     pub tasks: u32,
+    /// Processors' time, in whole processors; only containers are held to it.
+    pub cpus: usize,
 }
 
 impl Default for Most {
-    /// Half of the machine's memory, and as many tasks as a large build or a JVM takes.
+    /// Half of the machine's memory, as many tasks as a large build or a JVM takes, and every processor.
     fn default() -> Self {
         let machine = total_memory().unwrap_or(8 * 1024 * 1024 * 1024);
         Self {
             memory: machine / 2,
             tasks: 4096,
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }

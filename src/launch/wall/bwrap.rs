@@ -3,37 +3,13 @@
 //! Inside is no network but loopback, where Keyferry's bridge listens and passes on to the proxy's socket.
 
 use super::super::Error;
-use super::{ADDRESS, Etc, HOME, OWN, Plan, SOCKET, Shared, seccomp};
+use super::inside::{ETC, Etc, PRIVATE, STORES};
+use super::{Built, HOME, OWN, Plan, ROOM, seccomp};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-
-/// Whose process the command is, inside, and what it may fill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Its user; outside it is the caller's own.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// Whether it keeps the caller's terminal, which an interactive program needs to hear of its size and keys.
-    pub terminal: bool,
-    /// The descriptor with the filter of system calls.
-    pub filter: i32,
-}
-
-/// Bytes that fit into `/tmp`, into the home and into `/dev/shm`, each.
-const ROOM: u64 = 2 * 1024 * 1024 * 1024;
-
-/// A command line that builds the wall, and what it reads from a descriptor.
-#[derive(Debug)]
-pub struct Built {
-    /// `bwrap` and its arguments.
-    pub words: Vec<OsString>,
-    /// The filter; to be kept open until the wall stands.
-    pub filter: File,
-}
 
 /// Makes the filter and the files of `/etc`, and the command line that puts the plan's command behind the wall.
 ///
@@ -41,11 +17,7 @@ pub struct Built {
 /// When there is no `bwrap`, or the files cannot be written.
 pub fn build(plan: &Plan) -> Result<Built, Error> {
     let bwrap = find().ok_or(Error::NoWall("bubblewrap", "install the package `bubblewrap`"))?;
-    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
-    // Root's files are its own inside as well, but many programs refuse to be root.
-    let inside = |id: u32| if id == 0 { 1000 } else { id };
-    let (uid, gid) = (inside(uid.as_raw()), inside(gid.as_raw()));
-    Etc::write(&plan.dir, uid, gid)?;
+    Etc::write(&plan.dir, plan.user)?;
     let path = plan.dir.with_file_name("seccomp.bpf");
     let failed = |cause| Error::File {
         what: "cannot write",
@@ -57,37 +29,27 @@ pub fn build(plan: &Plan) -> Result<Built, Error> {
     let filter = File::open(&path).map_err(failed)?;
     // The wall's builder reads it, so it must outlive the exec.
     rustix::io::fcntl_setfd(&filter, rustix::io::FdFlags::empty()).map_err(|e| failed(e.into()))?;
-    let settings = Settings {
-        uid,
-        gid,
-        terminal: io::stdin().is_terminal(),
-        filter: filter.as_raw_fd(),
-    };
     let mut words = vec![bwrap.into_os_string()];
-    words.extend(arguments(plan, settings));
-    Ok(Built { words, filter })
+    words.extend(arguments(plan, filter.as_raw_fd()));
+    Ok(Built {
+        words,
+        vars: plan.vars.clone(),
+        open: Some(filter),
+    })
 }
 
-/// The arguments for `bwrap`.
-pub fn arguments(plan: &Plan, settings: Settings) -> Vec<OsString> {
+/// The arguments for `bwrap`, which reads the filter of system calls from that descriptor.
+pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     let mut line = Line(Vec::new());
-    line.namespaces(settings);
+    line.namespaces(plan);
     line.system(plan);
     line.own(plan);
     line.shared(plan);
     line.add(["--remount-ro", "/"]);
     line.add([OsStr::new("--chdir"), plan.workdir.path.as_os_str()]);
-    line.add(["--seccomp".to_owned(), settings.filter.to_string()]);
+    line.add(["--seccomp".to_owned(), filter.to_string()]);
     line.add(["--"]);
-    line.add([
-        format!("{OWN}/keyferry"),
-        "bridge".into(),
-        "--listen".into(),
-        ADDRESS.into(),
-        "--to".into(),
-        format!("unix:{OWN}/proxy/{SOCKET}"),
-        "--".into(),
-    ]);
+    line.add(plan.bridge(&[format!("{OWN}/keyferry")]));
     line.add(&plan.words);
     line.0
 }
@@ -103,19 +65,19 @@ impl Line {
         self.add([OsStr::new(how), from.as_ref(), to.as_ref()].map(OsStr::to_owned));
     }
 
-    fn namespaces(&mut self, settings: Settings) {
+    fn namespaces(&mut self, plan: &Plan) {
         self.add([
             "--unshare-all",
             "--unshare-user",
             "--disable-userns",
             "--die-with-parent",
         ]);
-        if !settings.terminal {
+        if !plan.terminal {
             self.add(["--new-session"]);
         }
         self.add(["--cap-drop", "ALL", "--hostname", "agent"]);
-        self.add(["--uid".to_owned(), settings.uid.to_string()]);
-        self.add(["--gid".to_owned(), settings.gid.to_string()]);
+        self.add(["--uid".to_owned(), plan.user.uid.to_string()]);
+        self.add(["--gid".to_owned(), plan.user.gid.to_string()]);
     }
 
     /// The programs and libraries of the machine, and what of `/etc` they need; nothing that is somebody's.
@@ -141,7 +103,7 @@ impl Line {
                 self.bind("--ro-bind", &plan.bundle, store);
             }
         }
-        for name in ["passwd", "group", "hosts", "resolv.conf", "nsswitch.conf"] {
+        for name in Etc::NAMES {
             self.bind(
                 "--ro-bind",
                 plan.dir.join("etc").join(name),
@@ -184,11 +146,9 @@ impl Line {
         self.bind("--ro-bind", &plan.dir, &plan.dir);
     }
 
-    /// What the caller shares, the shallower first, and over it what is masked.
+    /// What the caller shares, and over it what is masked.
     fn shared(&mut self, plan: &Plan) {
-        let mut shared: Vec<&Shared> = plan.mounts.iter().chain([&plan.workdir]).collect();
-        shared.sort_by_key(|one| one.path.components().count());
-        for one in shared {
+        for one in plan.shared() {
             self.bind(if one.writable { "--bind" } else { "--ro-bind" }, &one.path, &one.path);
         }
         let empty = plan.dir.join("etc/resolv.conf");
@@ -216,31 +176,6 @@ pub fn find() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What programs look up; none of it is a secret.
-const ETC: &[&str] = &[
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/crypto-policies",
-    "/etc/fonts",
-    "/etc/gai.conf",
-    "/etc/java",
-    "/etc/java-17-openjdk",
-    "/etc/java-21-openjdk",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/magic",
-    "/etc/mime.types",
-    "/etc/os-release",
-    "/etc/pki",
-    "/etc/protocols",
-    "/etc/services",
-    "/etc/ssl",
-    "/etc/terminfo",
-    "/etc/timezone",
-];
-
 /// What of `/proc` may be read only, as Docker has it.
 const MACHINES: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 /// What of `/proc` tells too much, as Docker has it.
@@ -254,17 +189,4 @@ const HIDDEN: &[&str] = &[
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-];
-
-/// Of these, what is not for everybody; as root one would see into it.
-const PRIVATE: &[&str] = &["/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/rpm-gpg/private"];
-
-/// The files that hold the system's roots, over which Keyferry's bundle lies: wget, apt and git read no variable.
-const STORES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/tls/cert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 ];

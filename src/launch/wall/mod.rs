@@ -4,20 +4,46 @@
 
 pub mod bounds;
 pub mod bwrap;
+pub mod carried;
+pub mod docker;
+pub mod engine;
+pub mod gvisor;
+pub mod inside;
+pub mod mark;
 pub mod seccomp;
+pub mod skeleton;
 pub mod sweep;
 
 use super::Error;
+use bounds::Most;
+use engine::{Engine, Image};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 pub use sweep::Masked;
+
+/// What builds a wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// bubblewrap.
+    Bwrap,
+    /// Docker or Podman, with the machine's kernel or gVisor's.
+    Container(Engine),
+}
 
 /// What is shown to a command, and what it is.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Program and arguments.
     pub words: Vec<OsString>,
+    /// Its environment.
+    pub vars: Vec<(OsString, OsString)>,
+    /// Whose process it is, inside.
+    pub user: User,
+    /// Whether it has the caller's terminal, which an interactive program needs to hear of its size and keys.
+    pub terminal: bool,
+    /// What it may use.
+    pub most: Most,
     /// Where the command begins; shown to it.
     pub workdir: Shared,
     /// What else of the machine's files it is shown.
@@ -26,13 +52,119 @@ pub struct Plan {
     pub masked: Vec<Masked>,
     /// Files the environment refers to, and [`Etc`]; shown at the same path, read-only.
     pub dir: PathBuf,
-    /// The directory with the proxy's socket, of the name [`SOCKET`].
+    /// The directory with the proxy's sockets.
     pub socket_dir: PathBuf,
     /// This program, which is the bridge inside.
     pub program: PathBuf,
     /// The roots that lie over the system's own.
     pub bundle: PathBuf,
+    /// Whether the command gets base URLs, at [`GATEWAY`].
+    pub gateway: bool,
+    /// Whether the bridge, and all with it, ends when nobody holds [`LIFELINE`] any more.
+    pub lifeline: bool,
+    /// What is around the command instead of the machine's own programs.
+    pub image: Option<Image>,
+    /// Whose wall this is, on a machine that has several.
+    pub mark: mark::Mark,
 }
+
+/// Whose process a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// A command line that builds a wall with the command inside.
+#[derive(Debug)]
+pub struct Built {
+    /// Program and arguments.
+    pub words: Vec<OsString>,
+    /// The variables of the program that builds it, which need not be the command's.
+    pub vars: Vec<(OsString, OsString)>,
+    /// To be kept open until the wall stands.
+    pub open: Option<File>,
+}
+
+impl Kind {
+    /// What it is called, as `--sandbox` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bwrap => "bwrap",
+            Self::Container(engine) => engine.wall(),
+        }
+    }
+
+    /// Whether Keyferry itself has to bound memory and processes ([`bounds`]).
+    pub fn wants_bounds(self) -> bool {
+        match self {
+            Self::Bwrap => true,
+            Self::Container(_) => false,
+        }
+    }
+
+    /// Whose process a command is, that begins in `workdir`.
+    pub fn user(self, workdir: &Path) -> User {
+        match self {
+            Self::Bwrap => User::caller(),
+            Self::Container(_) => User::owner(workdir),
+        }
+    }
+
+    /// The command line for a plan, and the files that it needs. `caller` is the caller's own environment.
+    ///
+    /// # Errors
+    /// When the program that builds the wall is missing, or the files cannot be written.
+    pub fn build(self, plan: &Plan, caller: Vec<(OsString, OsString)>) -> Result<Built, Error> {
+        match self {
+            Self::Bwrap => bwrap::build(plan),
+            Self::Container(engine) => docker::build(engine, plan, caller),
+        }
+    }
+}
+
+impl User {
+    /// The caller; for root, 1000: root's files are its own inside as well where users are mapped, but many programs
+    /// refuse to be root.
+    pub fn caller() -> Self {
+        let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+        let inside = |id: u32| if id == 0 { ORDINARY } else { id };
+        Self {
+            uid: inside(uid.as_raw()),
+            gid: inside(gid.as_raw()),
+        }
+    }
+
+    /// The caller; for root, whoever owns the directory, so that it can be written to, and 1000 where that is root too.
+    pub fn owner(dir: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        match fs::metadata(dir) {
+            Ok(meta) if rustix::process::getuid().is_root() && meta.uid() != 0 => Self {
+                uid: meta.uid(),
+                gid: meta.gid(),
+            },
+            _ => Self::caller(),
+        }
+    }
+
+    /// Whether it may write into a directory of the machine's that is shown to it, as far as owners and modes tell.
+    pub fn may_write(self, dir: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(dir).is_ok_and(|meta| {
+            let bits = match (meta.uid() == self.uid, meta.gid() == self.gid) {
+                (true, _) => meta.mode() >> 6,
+                (false, true) => meta.mode() >> 3,
+                (false, false) => meta.mode(),
+            };
+            bits & 0o3 == 0o3
+        })
+    }
+}
+
+/// Root's, inside.
+const ORDINARY: u32 = 1000;
 
 /// A directory or file of the machine's, shown at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +177,16 @@ pub struct Shared {
 
 /// The proxy's socket in its directory.
 pub const SOCKET: &str = "proxy.sock";
+/// That of base URLs.
+pub const GATEWAY_SOCKET: &str = "gateway.sock";
+/// One that is there as long as Keyferry is.
+pub const LIFELINE: &str = "life.sock";
 /// Where the proxy is, as seen from inside.
 pub const ADDRESS: &str = "127.0.0.1:3128";
+/// Where base URLs are, as seen from inside.
+pub const GATEWAY: &str = "127.0.0.1:3129";
+/// Bytes that fit into `/tmp`, into the home and into `/dev/shm`, each.
+const ROOM: u64 = 2 * 1024 * 1024 * 1024;
 /// The command's home: empty, and gone with it.
 pub const HOME: &str = "/home/agent";
 /// Where Keyferry's own things are, inside.
@@ -73,49 +213,38 @@ impl Shared {
     }
 }
 
-/// The files of `/etc` that are made for a command.
-#[derive(Debug)]
-pub struct Etc;
-
-impl Etc {
-    /// Writes them into `dir`.
-    ///
-    /// # Errors
-    /// When the system does not let it.
-    pub fn write(dir: &Path, uid: u32, gid: u32) -> Result<(), Error> {
-        let dir = dir.join("etc");
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |cause| Error::File {
-                what: "cannot write",
-                path,
-                cause,
-            }
-        };
-        fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        let files = [
-            ("passwd", format!("agent:x:{uid}:{gid}:agent:{HOME}:/bin/sh\n")),
-            ("group", format!("agent:x:{gid}:\n")),
-            ("hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
-            // There is no resolver inside: names are the proxy's business.
-            ("resolv.conf", String::new()),
-            (
-                "nsswitch.conf",
-                "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
-            ),
-        ];
-        for (name, text) in files {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(failed(&path))?;
+impl Plan {
+    /// `keyferry bridge` with its flags, up to the command; `program` is how it is started inside.
+    fn bridge(&self, program: &[String]) -> Vec<OsString> {
+        let mut ways = vec![(ADDRESS, SOCKET)];
+        ways.extend(self.gateway.then_some((GATEWAY, GATEWAY_SOCKET)));
+        let place = |socket: &str| format!("unix:{OWN}/proxy/{socket}");
+        let mut words: Vec<String> = program.to_vec();
+        words.push("bridge".into());
+        for (listen, socket) in ways {
+            words.extend(["--listen".into(), listen.into(), "--to".into(), place(socket)]);
         }
-        Ok(())
+        if self.lifeline {
+            words.extend(["--lifeline".into(), place(LIFELINE)]);
+        }
+        words.push("--".into());
+        words.into_iter().map(Into::into).collect()
+    }
+
+    /// What the caller shares, the shallower first.
+    fn shared(&self) -> Vec<&Shared> {
+        let mut shared: Vec<&Shared> = self.mounts.iter().chain([&self.workdir]).collect();
+        shared.sort_by_key(|one| one.path.components().count());
+        shared
     }
 }
 
-/// Of the caller's variables, those that say nothing but how a program should look and speak, and those of `keep`.
-pub fn passes(name: &OsStr, keep: &[String]) -> bool {
+/// Of the caller's variables, those that say nothing but how a program should look and speak, and those of `keep`. Those that
+/// lead to the machine's own programs mean nothing in an image.
+pub fn passes(name: &OsStr, imaged: bool, keep: &[String]) -> bool {
     let name = name.to_string_lossy();
-    PASSED.contains(&&*name) || name.starts_with("LC_") || keep.iter().any(|kept| *kept == name)
+    let passed = PASSED.contains(&&*name) || name.starts_with("LC_") || !imaged && MACHINES.contains(&&*name);
+    passed || keep.iter().any(|kept| *kept == name)
 }
 
 /// Has the environment say where and who the command is behind a wall.
@@ -130,8 +259,9 @@ pub fn settle(vars: &mut Vec<(OsString, OsString)>) {
     vars.extend(inside.map(|(name, value)| (name.into(), value.into())));
 }
 
+const MACHINES: &[&str] = &["PATH", "JAVA_HOME"];
+
 const PASSED: &[&str] = &[
-    "PATH",
     "LANG",
     "LANGUAGE",
     "TERM",
@@ -154,7 +284,6 @@ const PASSED: &[&str] = &[
     "RUST_LOG",
     "PYTHONUNBUFFERED",
     "PYTHONDONTWRITEBYTECODE",
-    "JAVA_HOME",
     "GOFLAGS",
     "NODE_ENV",
 ];

@@ -1,9 +1,9 @@
 //! The filter of system calls, from the list in `config/sandbox/seccomp.json`, as the classic BPF program that the kernel
-//! takes (seccomp(2)). Whatever is not listed is allowed; namespaces and dropped capabilities do the rest.
+//! takes (seccomp(2)) and bubblewrap hands on. Whatever is not listed is allowed; namespaces and dropped capabilities do the rest.
 
 use serde::Deserialize;
 
-/// The list, in Docker's form, with the reason for each.
+/// The list, in Docker's form, with the reason for each; Docker and Podman take it as it is.
 pub const PROFILE: &str = include_str!("../../../config/sandbox/seccomp.json");
 
 #[derive(Debug, Deserialize)]
@@ -21,9 +21,21 @@ struct Entry {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Argument {
     index: u32,
     value: u32,
+    op: Compare,
+    /// What is left under the mask that `value` then is.
+    value_two: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Compare {
+    #[serde(rename = "SCMP_CMP_EQ")]
+    Equal,
+    #[serde(rename = "SCMP_CMP_MASKED_EQ")]
+    Masked,
 }
 
 /// One instruction (`struct sock_filter`).
@@ -41,6 +53,8 @@ const LOAD: u16 = 0x20;
 const EQUAL: u16 = 0x15;
 /// Jumps if greater or equal, unsigned (`BPF_JMP | BPF_JGE | BPF_K`).
 const AT_LEAST: u16 = 0x35;
+/// Keeps the bits of a mask (`BPF_ALU | BPF_AND | BPF_K`).
+const AND: u16 = 0x54;
 /// Ends with a verdict (`BPF_RET | BPF_K`).
 const RETURN: u16 = 0x06;
 
@@ -104,14 +118,19 @@ fn forbid(steps: &mut Vec<Step>, number: u32, entry: &Entry) -> Result<(), Strin
         return Ok(());
     }
     let far = |steps: usize| u8::try_from(steps).map_err(|_| "a system call has too many arguments".to_owned());
-    // Two steps for each argument, the refusal, and the number again for whatever comes next.
-    let block = entry.args.len() * 2 + 2;
+    // Three steps for each argument, the refusal, and the number again for whatever comes next.
+    let block = entry.args.len() * 3 + 2;
     steps.push(jump(EQUAL, number, 0, far(block)?));
     for (at, argument) in entry.args.iter().enumerate() {
-        let to_reload = block - at * 2 - 3;
+        let to_reload = block - at * 3 - 4;
+        let (mask, value) = match argument.op {
+            Compare::Equal => (u32::MAX, argument.value),
+            Compare::Masked => (argument.value, argument.value_two.unwrap_or_default()),
+        };
         // The lower half decides: the kernel itself looks at no more of these arguments.
         steps.push(load(ARGUMENTS + 8 * argument.index));
-        steps.push(jump(EQUAL, argument.value, 0, far(to_reload)?));
+        steps.push(jump(AND, mask, 0, 0));
+        steps.push(jump(EQUAL, value, 0, far(to_reload)?));
     }
     steps.extend([refuse(entry.errno_ret), load(NUMBER)]);
     Ok(())
@@ -183,6 +202,8 @@ numbers! {
     "fspick" SYS_fspick
     "mount_setattr" SYS_mount_setattr
     "unshare" SYS_unshare
+    "clone" SYS_clone
+    "clone3" SYS_clone3
     "setns" SYS_setns
     "open_by_handle_at" SYS_open_by_handle_at
     "name_to_handle_at" SYS_name_to_handle_at
@@ -237,6 +258,10 @@ mod tests {
                     };
                     continue;
                 }
+                AND => {
+                    held &= step.k;
+                    continue;
+                }
                 EQUAL => held == step.k,
                 AT_LEAST => held >= step.k,
                 _ => return step.k,
@@ -254,9 +279,15 @@ mod tests {
         assert_eq!(call(libc::SYS_ptrace, [0; 6]), ERRNO | 1);
         assert_eq!(call(libc::SYS_io_uring_setup, [0; 6]), ERRNO | 38);
         assert_eq!(call(libc::SYS_setns, [0; 6]), ERRNO | 1);
-        for allowed in [libc::SYS_read, libc::SYS_clone3, libc::SYS_execve, libc::SYS_exit_group] {
+        for allowed in [libc::SYS_read, libc::SYS_clone, libc::SYS_execve, libc::SYS_exit_group] {
             assert_eq!(call(allowed, [0; 6]), ALLOW);
         }
+        let clone = |flags: i32| call(libc::SYS_clone, [flags as u64, 0, 0, 0, 0, 0]);
+        let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::SIGCHLD;
+        assert_eq!(clone(thread), ALLOW);
+        assert_eq!(clone(thread | libc::CLONE_NEWUSER), ERRNO | 1);
+        assert_eq!(clone(libc::CLONE_NEWNS | libc::SIGCHLD), ERRNO | 1);
+        assert_eq!(call(libc::SYS_clone3, [0; 6]), ERRNO | 38, "its flags cannot be seen");
         let socket = |family: u64, protocol: u64| call(libc::SYS_socket, [family, 1, protocol, 0, 0, 0]);
         assert_eq!(socket(40, 0), ERRNO | 97, "vsock");
         assert_eq!(socket(1 << 32 | 40, 0), ERRNO | 97, "the kernel reads an int");

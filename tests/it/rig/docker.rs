@@ -54,6 +54,23 @@ impl Docker {
         Self::begin(&["--mount", "--net"], MAKE_WORLD, &[]).await
     }
 
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    /// The same, as its clients want it in `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Lets every user of the machine use it.
+    pub fn open_to_everybody(&self) {
+        for (path, mode) in [(self.dir.path(), 0o755), (&self.socket(), 0o666)] {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        }
+    }
+
     /// A process in the network where [`WORLD`] is.
     pub fn world(&self) -> u32 {
         let pid = std::fs::read_to_string(self.dir.path().join("world")).unwrap();
@@ -117,10 +134,7 @@ impl Docker {
         let mut command = Command::new(program);
         super::proxy::bare(&mut command, self.dir.path());
         command
-            .env(
-                "DOCKER_HOST",
-                format!("unix://{}/docker.sock", self.dir.path().display()),
-            )
+            .env("DOCKER_HOST", self.host())
             .env("DOCKER_BUILDKIT", "1")
             .stdin(Stdio::null());
         command

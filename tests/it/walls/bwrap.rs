@@ -1,9 +1,13 @@
 //! bubblewrap, as root and as an ordinary user.
 
-use super::{Who, command, everyone, nothing_escapes, run, told};
+use super::table::{Trial, nothing_escapes};
+use super::{
+    Who, base_urls_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry, run, told,
+    what_is_allowed_works,
+};
 use crate::clients::{REAL, api};
-use crate::rig::{eventually, tools};
-use std::process::Stdio;
+use crate::rig::tools;
+use std::path::Path;
 
 const WALL: &[&str] = &["--sandbox", "bwrap"];
 
@@ -14,7 +18,14 @@ async fn every_way_out_of_bubblewrap_is_shut() {
         let (origin, rig) = api().await;
         // Only root can make control groups here; without one, memory and processes are not bounded, and Keyferry says so.
         let bounded = who == Who::Us && rustix::process::geteuid().is_root();
-        nothing_escapes(&rig, who, WALL, bounded).await;
+        let trial = Trial {
+            who,
+            wall: WALL,
+            bounded,
+            daemon: Path::new("/run/docker.sock"),
+            otherwise: &[],
+        };
+        nothing_escapes(&rig, trial).await;
         assert_eq!(origin.seen().len(), 0);
     }
 }
@@ -23,57 +34,19 @@ async fn every_way_out_of_bubblewrap_is_shut() {
 async fn what_is_allowed_works_behind_it_with_a_credential_that_is_not_there() {
     for who in everyone() {
         let (origin, rig) = api().await;
-        let script = "set -e
-            curl -sS -o /dev/null -w '%{http_code} ' https://api.test/curl
-            curl -sS -o /dev/null -w '%{http_code} ' https://other.test/ 2>/dev/null || true
-            wget -q -O /dev/null https://api.test/wget
-            python3 -c 'import urllib.request; print(urllib.request.urlopen(\"https://api.test/python\").status, end=\" \")'
-            node -e 'fetch(\"https://api.test/node\").then(r => process.stdout.write(r.status + \" \"))'
-            git ls-remote https://api.test/git 2>&1 | head -c 0
-            env";
-        let output = run(command(&rig, who, WALL, &["sh", "-c", script])).await;
-        let (out, err) = told(&output);
-        assert!(output.status.success(), "{who:?}: {out}\n{err}");
-        assert!(out.starts_with("200 000 200 200 "), "{who:?}: {out}\n{err}");
-        assert!(!out.contains(REAL) && !err.contains(REAL));
-        assert!(
-            out.contains("\nAPI_KEY=") && out.contains("\nHOME=/home/agent"),
-            "{out}"
-        );
-        let asked: Vec<_> = origin
-            .seen()
-            .into_iter()
-            .map(|one| (one.target.clone(), one.all("x-api-key")))
-            .collect();
-        for path in [
-            "/curl",
-            "/wget",
-            "/python",
-            "/node",
-            "/git/info/refs?service=git-upload-pack",
-        ] {
-            let held = vec![REAL.to_owned()];
-            assert!(
-                asked.contains(&(path.to_owned(), held)),
-                "{who:?}: {path} is not among {asked:?}\n{err}"
-            );
-        }
-        assert!(err.contains("1 denied"), "{err}");
+        what_is_allowed_works(&origin, &rig, who, WALL).await;
     }
+}
+
+#[tokio::test]
+async fn a_base_url_leads_out_of_bubblewrap() {
+    base_urls_work(WALL, |rig| rig).await;
 }
 
 #[tokio::test]
 async fn a_commands_end_is_told_as_it_is() {
     let (_origin, rig) = api().await;
-    for (words, code) in [
-        (&["sh", "-c", "exit 7"][..], 7),
-        (&["true"], 0),
-        (&["sh", "-c", "kill -9 $$"], 137),
-        (&["no-such-program-anywhere"], 127),
-    ] {
-        let output = run(command(&rig, Who::Us, WALL, words)).await;
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", told(&output).1);
-    }
+    ends_are_told_as_they_are(&rig, WALL).await;
 }
 
 #[tokio::test]
@@ -111,42 +84,7 @@ async fn what_is_masked_is_told_and_shown_only_when_asked_for() {
 #[tokio::test]
 async fn when_keyferry_is_killed_nothing_of_the_command_is_left() {
     let (_origin, rig) = api().await;
-    let marker = format!("{}.25", 40_000 + std::process::id());
-    let mut command = command(
-        &rig,
-        Who::Us,
-        WALL,
-        &["sh", "-c", &format!("sleep {marker} & sleep {marker}")],
-    );
-    let mut keyferry = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("the command", || (processes(&marker) >= 2).then_some(())).await;
-    keyferry.kill().unwrap();
-    keyferry.wait().unwrap();
-    eventually("the end of the command", || (processes(&marker) == 0).then_some(())).await;
-    let left = || directories(keyferry.id());
-    assert_eq!(left(), 1, "a run that was killed cannot remove its directory");
-    // Whoever comes next does.
-    run(self::command(&rig, Who::Us, WALL, &["true"])).await;
-    assert_eq!(left(), 0);
-}
-
-/// How many directories of runs there are of that process.
-fn directories(process: u32) -> usize {
-    let name = format!("keyferry-run-{process}-");
-    let all = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-    all.filter(|one| one.file_name().to_string_lossy().starts_with(&name))
-        .count()
-}
-
-/// How many processes are `sleep MARKER`.
-fn processes(marker: &str) -> usize {
-    let Ok(all) = std::fs::read_dir("/proc") else { return 0 };
-    let lines = all
-        .flatten()
-        .filter_map(|one| std::fs::read(one.path().join("cmdline")).ok());
-    lines
-        .filter(|line| line.starts_with(format!("sleep\0{marker}").as_bytes()))
-        .count()
+    nothing_outlives_keyferry(&rig, WALL).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -75,6 +76,54 @@ def call(number, *arguments):
     return way
 
 
+def environment(process):
+    """Of a process that is not the command's own, nothing is seen, or nothing that is a credential."""
+
+    def way():
+        with open(f"/proc/{process}/environ", "rb") as one:
+            return "a credential" if host["backwards"][::-1].encode() in one.read() else "no credential"
+
+    return way
+
+
+def clone():
+    """A child in a user namespace of its own, as fork makes one (CLONE_NEWUSER, SIGCHLD)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    child = libc.syscall(56, 0x10000000 | 17, 0, 0, 0, 0)
+    if child == 0:
+        os._exit(0)
+    if child < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+    os.waitpid(child, 0)
+
+
+def capabilities():
+    """Every capability, for this very process (capset, version 3)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    all_of_them = (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6)
+    if libc.syscall(126, head, all_of_them) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def join_group():
+    """The groups of whoever holds the bounds."""
+    for place in ("/sys/fs/cgroup/memory/release_agent", "/sys/fs/cgroup/memory/cgroup.procs", "/sys/fs/cgroup/cgroup.procs"):
+        if os.path.exists(place):
+            os.close(os.open(place, os.O_WRONLY))
+            return "open"
+    raise OSError(errno.ENOENT, "none is seen")
+
+
+def own_program():
+    """What is the bridge inside is Keyferry's own file outside. One that runs cannot be written to, so its mode is set."""
+    for place in ("/run/keyferry/keyferry", "/run/keyferry/bin/keyferry"):
+        if os.path.exists(place):
+            os.chmod(place, 0o755)
+            return "open"
+    raise OSError(errno.EINVAL, "it is not there")
+
+
 def forks():
     made = 0
     children = []
@@ -134,17 +183,25 @@ attempt("raw", make(INET, RAW, socket.IPPROTO_RAW))
 attempt("packet", make(17, RAW))
 attempt("vsock", make(40, STREAM))
 attempt("alg", make(38, socket.SOCK_SEQPACKET))
+attempt("xdp", make(44, RAW))
+attempt("bluetooth", make(31, RAW, 1))
+attempt("firewall", make(16, RAW, 12))
 attempt("host loopback", connect(INET, ("127.0.0.1", host["port"])))
 attempt("host loopback 6", connect(INET6, ("::1", host["port"])))
 attempt("abstract", connect(UNIX, "\0" + host["abstract"]))
 attempt("docker", connect(UNIX, "/var/run/docker.sock"))
 attempt("docker 2", connect(UNIX, "/run/docker.sock"))
+attempt("the wall's daemon", connect(UNIX, host["daemon"]))
+attempt("containerd", connect(UNIX, "/run/containerd/containerd.sock"))
+attempt("podman", connect(UNIX, "/run/podman/podman.sock"))
+attempt("system bus", connect(UNIX, "/run/dbus/system_bus_socket"))
+attempt("log", connect(UNIX, "/dev/log", DGRAM))
 attempt("admin", connect(INET, ("127.0.0.1", host["admin"])))
 attempt("ca key", read(host["ca_key"]))
 attempt("state", lambda: str(os.listdir(host["state"])))
 attempt("config", read(host["config"]))
 attempt("own environment", read("/proc/self/environ"))
-attempt("init environment", read("/proc/1/environ"))
+attempt("init environment", environment(1))
 attempt("processes", lambda: " ".join(open(f"/proc/{p}/cmdline").read() for p in os.listdir("/proc") if p.isdigit()))
 attempt("masked", read(".env"))
 attempt("masked link", read("link-to-env"))
@@ -164,9 +221,23 @@ attempt("write to etc", write("/etc/escaped"))
 attempt("write to dev", write("/dev/escaped"))
 attempt("write to proc", open_to_write("/proc/sys/kernel/core_pattern"))
 attempt("write to sysrq", open_to_write("/proc/sysrq-trigger"))
+attempt("write to sys", open_to_write("/sys/kernel/uevent_helper"))
+attempt("write to control groups", join_group)
+attempt("write to own program", own_program)
 attempt("write to own files", write("/run/keyferry/escaped"))
 attempt("write to the socket's place", write("/run/keyferry/proxy/escaped"))
+attempt("replace the socket", lambda: os.unlink("/run/keyferry/proxy/proxy.sock"))
+attempt("memory of the machine", read("/dev/mem"))
+attempt("log of the kernel", read("/dev/kmsg"))
+attempt("make a device", lambda: os.mknod("/tmp/null", 0o20666, os.makedev(1, 3)))
+attempt("own capabilities", capabilities)
+attempt("become root", lambda: os.setresuid(0, 0, 0))
+attempt("host name", lambda: socket.sethostname("escaped"))
+attempt("type at the terminal", lambda: fcntl.ioctl(0, 0x5412, b"x"))
+attempt("open by handle", call(304, -100, 0, 0))
 attempt("user namespace", run("unshare", "-Ur", "true"))
+attempt("user namespace by clone", clone)
+attempt("user namespace by clone3", call(435, 0, 0))
 attempt("mount", run("mount", "-t", "tmpfs", "none", "/tmp"))
 attempt("setuid program", run("su", "-c", "true"))
 attempt("ptrace", call(101, 16, os.getppid(), 0, 0))
