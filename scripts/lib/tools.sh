@@ -99,6 +99,22 @@ install_microvm() {
   cargo install --quiet --locked --root "$TOOLS" vhost-device-vsock
 }
 
+# gVisor, of a release that has a platform for every machine; that of Debian 12 itself is too old, so its backports are read
+# beside the machine's own lists. The program is taken out of its package, not installed.
+install_gvisor() {
+  local dir="$TOOLS/gvisor" uri suite
+  [ -x "$TOOLS/bin/runsc" ] && return
+  say "gVisor's runsc into target/test-tools/bin"
+  mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$TOOLS/bin"
+  uri=$(apt-get indextargets --format '$(REPO_URI)' | awk '!/security/ { print $1; exit }')
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri bookworm-backports main" >"$dir/backports.list"
+  suite=(-o "Dir::Etc::sourcelist=$dir/backports.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$dir/lists"
+    -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root)
+  apt-get "${suite[@]}" -qq update
+  (cd "$dir" && apt-get "${suite[@]}" -qq download runsc && dpkg-deb -x runsc_*.deb package)
+  cp "$dir/package/usr/bin/runsc" "$TOOLS/bin/"
+}
+
 # Runs "$2…" unless the file "$1" was already handled with this content.
 once_for() {
   local file=$1 stamp
@@ -183,6 +199,7 @@ install_tools() {
   install_s3s
   link_bao
   install_microvm
+  install_gvisor
   cargo_tool nextest
   cargo_tool deny
 }

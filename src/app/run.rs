@@ -66,7 +66,10 @@ pub struct Prepared {
 /// Whatever is wrong, in words for the operator.
 pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let named = agent(&config, command.agent.as_deref())?;
-    let looking = command.wall.as_ref().map(|wall| wall.look(&command.environment));
+    let looking = command
+        .wall
+        .as_ref()
+        .map(|wall| wall.look(&command.environment, &command.data_dir));
     let dir = surround::directory()?;
     config.listen = surround::listeners(command.wall.as_ref(), command.gateway, dir.path())?;
     // The operator's listener is that of `serve`.
@@ -130,7 +133,9 @@ impl Prepared {
     pub async fn run(self) -> Result<Report, launch::Error> {
         let tether = Tether::own_program().entering(self.around.groups());
         self.around.sweep();
+        let appending = self.around.appending();
         let exit = launch::child::run(&self.around.words, self.around.vars(), &tether).await;
+        drop(appending);
         self.around.clear(exit.as_ref().ok().copied());
         self.app.finish().await;
         Ok(Report {

@@ -4,6 +4,7 @@ use super::serve::loopback;
 use crate::config::model::{Bind, Listen, Speak};
 use crate::launch::wall::bounds::{Bounds, Most};
 use crate::launch::wall::engine::{self, Looking};
+use crate::launch::wall::gvisor::Appending;
 use crate::launch::wall::mark::Mark;
 use crate::launch::wall::{self, Built, Kind, Masked, Shared, User};
 use crate::launch::{self, Environment, Exit, Given};
@@ -40,10 +41,12 @@ impl Wall {
     }
 
     /// Begins to ask for what the wall needs, which takes a while.
-    pub(super) fn look(&self, caller: &[(OsString, OsString)]) -> Option<Looking> {
+    pub(super) fn look(&self, caller: &[(OsString, OsString)], data_dir: &Path) -> Option<Looking> {
+        let caller = caller.to_vec();
         match self.kind {
             Kind::Bwrap => None,
-            Kind::Container(engine) => Some(Looking::begin(engine, self.image.clone(), caller.to_vec())),
+            Kind::Container(engine) => Some(Looking::image(engine, self.image.clone(), caller)),
+            Kind::Gvisor => Some(Looking::platform(caller, data_dir.join("gvisor-platform"))),
         }
     }
 }
@@ -108,7 +111,7 @@ impl Surrounded {
         let masked = wall::sweep::sweep(&roots, &wall.unmask)?;
         let socket_dir = given.dir.with_file_name(SOCKET_DIR);
         let lifeline = lifeline(&socket_dir)?;
-        let found = looking.map(Looking::end).transpose()?;
+        let found = looking.map(Looking::end).transpose()?.unwrap_or_default();
         let plan = wall::Plan {
             words,
             vars: environment.vars.clone(),
@@ -124,10 +127,13 @@ impl Surrounded {
             program: std::env::current_exe().context("cannot find this program's own file")?,
             bundle: given.dir.join("bundle.pem"),
             lifeline: true,
-            image: found.filter(|_| imaged),
+            image: found.image,
+            platform: found.platform,
             mark: Mark::own(),
         };
         let built = wall.kind.build(&plan, caller)?;
+        // Only root's command is another user outside.
+        let foreign = wall.kind != Kind::Bwrap && rustix::process::geteuid().is_root();
         let writable = plan.workdir.writable.then_some(plan.workdir.path);
         let bounds = wall.kind.wants_bounds().then(|| Bounds::make(wall.most).ok()).flatten();
         Ok(Self {
@@ -139,7 +145,7 @@ impl Surrounded {
                 mark: plan.mark,
                 terminal: plan.terminal,
                 bounds,
-                unwritable: writable.filter(|dir| wall.kind != Kind::Bwrap && !plan.user.may_write(dir)),
+                unwritable: writable.filter(|dir| foreign && !plan.user.may_write(dir)),
                 _lifeline: lifeline,
                 built,
             }),
@@ -172,6 +178,12 @@ impl Surrounded {
     pub(super) fn vars(&self) -> Vec<(OsString, OsString)> {
         let built = self.wall.as_ref().map(|wall| &wall.built.vars);
         built.unwrap_or(&self.environment.vars).clone()
+    }
+
+    /// Has the files that it prints to taken to their ends for as long as it runs, where its wall asks for that.
+    pub(super) fn appending(&self) -> Option<Appending> {
+        let wall = self.wall.as_ref()?;
+        (wall.kind == Kind::Gvisor).then(Appending::begin)
     }
 
     /// Begins to remove what Keyferrys that were killed have left with an engine.

@@ -37,8 +37,8 @@ pub struct RunArgs {
     /// Hand the command base URLs too (ANTHROPIC_BASE_URL and the like), for programs that use no proxy
     #[arg(long)]
     gateway: bool,
-    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `none`, or `auto`, the strongest that this machine has
-    /// at no great cost
+    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `gvisor`, `none`, or `auto`, the strongest that this
+    /// machine has at no great cost
     #[arg(long, value_name = "WALL", default_value = "none")]
     sandbox: Sandbox,
     /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
@@ -73,6 +73,7 @@ enum Sandbox {
     Auto,
     Bwrap,
     Docker,
+    Gvisor,
     None,
 }
 
@@ -118,7 +119,7 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
 
 /// The wall that was asked for, and what it shows.
 fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
-    let Some(kind) = kind(args.sandbox) else {
+    let Some(kind) = kind(args.sandbox, args.image.is_some()) else {
         let shows = args.workdir.is_some() || !args.mount.is_empty() || !args.unmask.is_empty();
         let bounds = args.memory.is_some() || args.cpus.is_some();
         if args.sandbox == Sandbox::None && (shows || bounds || args.image.is_some()) {
@@ -128,8 +129,9 @@ fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
         }
         return Ok(None);
     };
-    if kind == Kind::Bwrap && (args.image.is_some() || args.cpus.is_some()) {
-        let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`";
+    if !matches!(kind, Kind::Container(_)) && (args.image.is_some() || args.cpus.is_some()) {
+        let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`, or \
+                    with gVisor for an image";
         return Err(Failed::Usage(told.to_owned()));
     }
     let here = OsString::from(".");
@@ -153,11 +155,14 @@ fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
 }
 
 /// What builds the wall that was asked for.
-fn kind(wanted: Sandbox) -> Option<Kind> {
+fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
     match wanted {
         Sandbox::None => None,
         Sandbox::Bwrap => Some(Kind::Bwrap),
         Sandbox::Docker => Some(Kind::Container(Engine::Docker)),
+        // An image is an engine's; without one, none is needed.
+        Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
+        Sandbox::Gvisor => Some(Kind::Gvisor),
         Sandbox::Auto => {
             let there = wall::bwrap::find().is_some();
             if !there {

@@ -3,7 +3,7 @@
 //! Inside is no network but loopback, where Keyferry's bridge listens and passes on to the proxy's socket.
 
 use super::super::Error;
-use super::inside::{ETC, Etc, PRIVATE, STORES};
+use super::inside::{BESIDE_USR, ETC, Etc, HIDDEN, MACHINES, PRIVATE, STORES};
 use super::{Built, HOME, OWN, Plan, ROOM, seccomp};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -83,7 +83,7 @@ impl Line {
     /// The programs and libraries of the machine, and what of `/etc` they need; nothing that is somebody's.
     fn system(&mut self, plan: &Plan) {
         self.bind("--ro-bind", "/usr", "/usr");
-        for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        for name in BESIDE_USR {
             let path = Path::new("/").join(name);
             match fs::read_link(&path) {
                 Ok(target) => self.bind("--symlink", target, path),
@@ -175,18 +175,3 @@ pub fn find() -> Option<PathBuf> {
         .map(|dir| Path::new(dir).join("bwrap"))
         .find(|path| path.is_file())
 }
-
-/// What of `/proc` may be read only, as Docker has it.
-const MACHINES: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-/// What of `/proc` tells too much, as Docker has it.
-const HIDDEN: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-];

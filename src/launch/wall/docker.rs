@@ -115,6 +115,23 @@ fn command(words: &[OsString], image: Option<&Image>) -> Result<Vec<OsString>, E
     if all.is_empty() { Err(Error::NoCommand) } else { Ok(all) }
 }
 
+/// All that a container sees of the machine's files.
+pub(super) fn binds(plan: &Plan, carried: &Carried) -> Vec<Bind> {
+    let mut binds = match plan.image {
+        Some(_) => inside::over_image(plan),
+        None => inside::system(plan),
+    };
+    let files = carried.files.iter();
+    binds.extend(files.map(|(from, name)| Bind::read(from, Path::new(DIR).join(name))));
+    binds.push(Bind::read(&plan.socket_dir, format!("{OWN}/proxy")));
+    binds.push(Bind::read(&plan.dir, &plan.dir));
+    binds.extend(inside::shared(plan));
+    let mut below = inside::below(&binds);
+    below.retain(|one| binds.iter().all(|bind| bind.to != one.to));
+    binds.extend(below);
+    binds
+}
+
 struct Line(Vec<OsString>);
 
 impl Line {
@@ -203,21 +220,7 @@ impl Line {
     }
 
     fn files(&mut self, plan: &Plan, files: &Files) -> Result<(), Error> {
-        let mut binds = match plan.image {
-            Some(_) => inside::over_image(plan),
-            None => inside::system(plan),
-        };
-        let carried = files.carried.files.iter();
-        binds.extend(carried.map(|(from, name)| Bind::read(from, Path::new(DIR).join(name))));
-        binds.push(Bind::read(&plan.socket_dir, format!("{OWN}/proxy")));
-        binds.push(Bind::read(&plan.dir, &plan.dir));
-        binds.extend(inside::shared(plan));
-        let mut below = inside::below(&binds);
-        below.retain(|one| binds.iter().all(|bind| bind.to != one.to));
-        for bind in binds.iter().chain(&below) {
-            self.bind(bind)?;
-        }
-        Ok(())
+        binds(plan, &files.carried).iter().try_for_each(|bind| self.bind(bind))
     }
 
     fn bind(&mut self, bind: &Bind) -> Result<(), Error> {

@@ -76,14 +76,14 @@ impl Engine {
         })
     }
 
-    fn ask(self, caller: &Caller, words: &[&str]) -> Result<Output, Error> {
+    pub(super) fn ask(self, caller: &Caller, words: &[&str]) -> Result<Output, Error> {
         let mut command = Command::new(self.client()?);
         command
             .args(words)
             .env_clear()
             .envs(caller.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
-        output(command, None).map_err(|cause| self.silent(&cause))
+        output(&mut command, None).map_err(|cause| self.silent(&cause))
     }
 
     fn silent(self, cause: &io::Error) -> Error {
@@ -93,24 +93,47 @@ impl Engine {
 
 /// A question that is answered while something else is done.
 #[derive(Debug)]
-pub struct Looking(JoinHandle<Result<Image, Error>>);
+pub struct Looking(JoinHandle<Result<Found, Error>>);
+
+/// What a wall needs to know before it is built.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// An engine's image.
+    pub image: Option<Image>,
+    /// gVisor's platform.
+    pub platform: &'static str,
+}
 
 impl Looking {
     /// Asks an engine for an image, or for one to show the machine's own programs in, which is made if need be.
-    pub fn begin(engine: Engine, image: Option<String>, caller: Caller) -> Self {
+    pub fn image(engine: Engine, image: Option<String>, caller: Caller) -> Self {
         Self(thread::spawn(move || {
             if engine == Engine::DockerGvisor {
-                super::gvisor::registered(engine, &caller)?;
+                super::gvisor::registered(&caller)?;
             }
-            look(engine, image.as_deref(), &caller)
+            let found = look(engine, image.as_deref(), &caller)?;
+            Ok(Found {
+                image: image.map(|_| found),
+                platform: "",
+            })
+        }))
+    }
+
+    /// Finds out which of gVisor's platforms works; `known` is the file that keeps the answer.
+    pub fn platform(caller: Caller, known: PathBuf) -> Self {
+        Self(thread::spawn(move || {
+            Ok(Found {
+                image: None,
+                platform: super::gvisor::platform(&caller, &known)?,
+            })
         }))
     }
 
     /// The answer.
     ///
     /// # Errors
-    /// When the engine does not answer, or has no such image.
-    pub fn end(self) -> Result<Image, Error> {
+    /// When the engine does not answer, or has no such image; or gVisor does not run here.
+    pub fn end(self) -> Result<Found, Error> {
         let lost = || Err(Error::Engine("the thread that asks the engine ended".into()));
         self.0.join().unwrap_or_else(|_| lost())
     }
@@ -160,7 +183,7 @@ fn import(engine: Engine, tag: &str, caller: &Caller) -> Result<(), Error> {
         .env_clear()
         .envs(caller.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped());
-    let imported = output(command, Some(skeleton::tar())).map_err(|cause| engine.silent(&cause))?;
+    let imported = output(&mut command, Some(skeleton::tar())).map_err(|cause| engine.silent(&cause))?;
     if imported.status.success() {
         return Ok(());
     }
@@ -237,7 +260,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Runs it to its end, and no longer than an engine may think.
-pub(super) fn output(mut command: Command, input: Option<Vec<u8>>) -> io::Result<Output> {
+pub(super) fn output(command: &mut Command, input: Option<Vec<u8>>) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let pid = Pid::from_child(&child);
     let stdin = child.stdin.take();

@@ -151,7 +151,9 @@ impl Etc {
 /// # Errors
 /// When the system does not let it.
 pub fn hand_over(dir: &Path, user: User) -> Result<(), Error> {
-    if rustix::process::geteuid().as_raw() == user.uid {
+    // Without root, the user outside is the caller, whatever its number inside.
+    let ours = rustix::process::geteuid();
+    if !ours.is_root() || ours.as_raw() == user.uid {
         return Ok(());
     }
     let mut left = vec![dir.to_owned()];
@@ -201,6 +203,21 @@ pub const ETC: &[&str] = &[
     "/etc/ssl",
     "/etc/terminfo",
     "/etc/timezone",
+];
+
+/// What of `/proc` may be read only, as Docker has it.
+pub const MACHINES: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// What of `/proc` tells too much, as Docker has it.
+pub const HIDDEN: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
 ];
 
 /// Of these, what is not for everybody; as root one would see into it.

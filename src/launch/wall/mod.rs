@@ -10,6 +10,7 @@ pub mod engine;
 pub mod gvisor;
 pub mod inside;
 pub mod mark;
+pub mod oci;
 pub mod seccomp;
 pub mod skeleton;
 pub mod sweep;
@@ -29,6 +30,8 @@ pub enum Kind {
     Bwrap,
     /// Docker or Podman, with the machine's kernel or gVisor's.
     Container(Engine),
+    /// gVisor, without an engine.
+    Gvisor,
 }
 
 /// What is shown to a command, and what it is.
@@ -64,6 +67,8 @@ pub struct Plan {
     pub lifeline: bool,
     /// What is around the command instead of the machine's own programs.
     pub image: Option<Image>,
+    /// How gVisor gets hold of system calls; of no meaning to others.
+    pub platform: &'static str,
     /// Whose wall this is, on a machine that has several.
     pub mark: mark::Mark,
 }
@@ -94,13 +99,14 @@ impl Kind {
         match self {
             Self::Bwrap => "bwrap",
             Self::Container(engine) => engine.wall(),
+            Self::Gvisor => "gvisor",
         }
     }
 
     /// Whether Keyferry itself has to bound memory and processes ([`bounds`]).
     pub fn wants_bounds(self) -> bool {
         match self {
-            Self::Bwrap => true,
+            Self::Bwrap | Self::Gvisor => true,
             Self::Container(_) => false,
         }
     }
@@ -110,6 +116,9 @@ impl Kind {
         match self {
             Self::Bwrap => User::caller(),
             Self::Container(_) => User::owner(workdir),
+            // Without root it maps no other user than its own root, who is the caller outside.
+            Self::Gvisor if !rustix::process::geteuid().is_root() => User { uid: 0, gid: 0 },
+            Self::Gvisor => User::owner(workdir),
         }
     }
 
@@ -121,6 +130,7 @@ impl Kind {
         match self {
             Self::Bwrap => bwrap::build(plan),
             Self::Container(engine) => docker::build(engine, plan, caller),
+            Self::Gvisor => gvisor::build(plan, caller),
         }
     }
 }

@@ -73,6 +73,12 @@ const OURS: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OURS: u32 = 0xc000_00b7;
 
+/// The same, as the specification spells it.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
+
 /// Calls of the x32 kind have this bit in their numbers, and would pass by every number of the list.
 #[cfg(target_arch = "x86_64")]
 const X32: Option<u32> = Some(0x4000_0000);
@@ -109,6 +115,24 @@ pub fn program() -> Result<Vec<u8>, String> {
         [a, b, step.if_true, step.if_false, c, d, e, f]
     };
     Ok(steps.into_iter().flat_map(bytes).collect())
+}
+
+/// The list in the form of the runtime specification, which is Docker's less its comments and the machines that this is not.
+pub fn oci() -> serde_json::Value {
+    let mut profile: serde_json::Value = serde_json::from_str(PROFILE).unwrap_or_default();
+    if let Some(profile) = profile.as_object_mut() {
+        profile.shift_remove("comment");
+        profile.insert("architectures".into(), [ARCHITECTURE].into());
+    }
+    let entries = profile.get_mut("syscalls").and_then(serde_json::Value::as_array_mut);
+    for entry in entries
+        .into_iter()
+        .flatten()
+        .filter_map(serde_json::Value::as_object_mut)
+    {
+        entry.shift_remove("comment");
+    }
+    profile
 }
 
 /// Refuses one call if all the arguments of `entry` fit.

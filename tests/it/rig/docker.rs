@@ -46,6 +46,26 @@ impl Docker {
         Self::begin(&["--mount"], "", &quiet).await
     }
 
+    /// The same, with another runtime for its containers.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn with_runtime(name: &str, program: &Path, flags: &[&str]) -> Self {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        let runtime = serde_json::json!({ "path": program, "runtimeArgs": flags });
+        let runtimes = serde_json::json!({ "runtimes": { name: runtime } });
+        std::fs::write(config.path(), runtimes.to_string()).unwrap();
+        let config = config.path().to_str().unwrap();
+        let flags = [
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--config-file",
+            config,
+        ];
+        Self::begin(&["--mount"], "", &flags).await
+    }
+
     /// Starts one that makes networks, all of them within one of its own, from which a way leads to [`WORLD`].
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 
 mod bwrap;
 mod docker;
+mod gvisor;
 mod table;
 
 use crate::clients::REAL;

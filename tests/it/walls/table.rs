@@ -106,7 +106,8 @@ const SHUT: &[(&str, &[&str])] = &[
     ("init environment", &["EACCES", "EPERM", "no credential"]),
     ("memory of the machine", ABSENT),
     ("log of the kernel", &["ENOENT", "EACCES", "EPERM"]),
-    ("make a device", &["EPERM", "EACCES"]),
+    ("make a device", &["EPERM", "EACCES", "ENXIO"]),
+    ("unmask in a namespace", EMPTY),
     ("own capabilities", &["EPERM"]),
     ("become root", &["EPERM", "EINVAL"]),
     ("host name", &["EPERM"]),
@@ -169,16 +170,15 @@ pub async fn nothing_escapes(rig: &Rig, trial: Trial<'_>) {
     let told: Value = serde_json::from_str(out.trim()).unwrap_or_else(|_| panic!("{who:?}: {out}\n{err}"));
 
     let otherwise = |way: &str| trial.otherwise.iter().find(|(other, _)| *other == way);
+    let mut open = Vec::new();
     for (way, shut) in SHUT {
         let shut = otherwise(way).map_or(shut, |(_, shut)| shut);
-        let came = told[*way]
-            .as_str()
-            .unwrap_or_else(|| panic!("`{way}` was not tried: {told:#}"));
-        assert!(
-            shut.contains(&came),
-            "{who:?}: `{way}` came to {came:?}: {told:#}\n{err}"
-        );
+        let came = told[*way].as_str().unwrap_or("nothing: it was not tried");
+        if !shut.contains(&came) {
+            open.push(format!("`{way}` came to {came}"));
+        }
     }
+    assert!(open.is_empty(), "{who:?}: {open:#?}\n{told:#}\n{err}");
     if bounded {
         assert_eq!(told["forks"], "EAGAIN", "{who:?}");
         assert_eq!(told["memory"], "bounded", "{who:?}");
@@ -187,7 +187,7 @@ pub async fn nothing_escapes(rig: &Rig, trial: Trial<'_>) {
     let none = json!(["0000000000000000"]);
     let held = told["capabilities"].as_array().unwrap();
     assert!(held.iter().all(|set| *set == none[0]), "{who:?}: capabilities {held:?}");
-    assert_eq!(told["no new privileges"], json!(["1"]));
+    assert_eq!(told["no new privileges"], 1);
     assert!(
         !out.contains(REAL) && !err.contains(REAL),
         "{who:?}: the credential is in: {out}\n{err}"

@@ -38,6 +38,7 @@ fn plan() -> Plan {
             command: vec!["by".into(), "default".into()],
             volumes: vec!["/kept".into()],
         }),
+        platform: "",
         mark: Mark::own(),
     }
 }
