@@ -58,6 +58,10 @@ struct Idle {
 pub(super) struct Shared {
     sender: http2::SendRequest<Body>,
     streams: AtomicUsize,
+    /// Streams that were given up before they were answered.
+    given_up: AtomicUsize,
+    /// How many of those the other side has taken off its queue: it has answered a later stream.
+    taken: AtomicUsize,
     settings: watch::Receiver<Settings>,
 }
 
@@ -72,7 +76,12 @@ pub(super) struct Settings {
 
 /// A stream's place on a shared connection, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Stream(Arc<Shared>);
+pub(super) struct Stream {
+    on: Arc<Shared>,
+    /// Streams given up on the connection before this one was opened.
+    given_up: usize,
+    answered: bool,
+}
 
 /// What the pool has for a key.
 pub(super) enum Found {
@@ -89,6 +98,10 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 /// Keys kept in one shard; the least recently used goes first.
 const KEYS_PER_SHARD: usize = 512;
 const SHARDS: usize = 16;
+/// Streams that may be reset on one connection while the other side has not got to them. Servers take many for an attack
+/// and end the connection, with all that is on it (CVE-2023-44487; h2, which is behind many, at 20), so the next requests
+/// go elsewhere until it has.
+const MOST_GIVEN_UP: usize = 8;
 
 impl Pool {
     pub(super) fn new() -> Self {
@@ -119,7 +132,7 @@ impl Pool {
             return Found::Dial(None);
         };
         origin.used = Instant::now();
-        origin.shared.retain(|shared| !shared.sender.is_closed());
+        origin.shared.retain(|shared| !shared.sender.is_closed() && !shared.is_done_for());
         if let Some((sender, stream)) = origin.shared.iter().find_map(Shared::enter) {
             return Found::Http2(sender, stream);
         }
@@ -166,9 +179,11 @@ impl Pool {
         let shared = Arc::new(Shared {
             sender: sender.clone(),
             streams: AtomicUsize::new(1),
+            given_up: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             settings,
         });
-        let stream = Stream(Arc::clone(&shared));
+        let stream = Stream::new(&shared);
         if let Some(shard) = self.shard(key)
             && let Some(origin) = shard.lock().get_mut(key)
         {
@@ -218,21 +233,49 @@ impl Origin {
 }
 
 impl Shared {
-    /// Takes a stream, unless the other side's limit on streams is reached.
+    /// Takes a stream, unless the other side's limit on streams is reached, or it may lose patience.
     fn enter(self: &Arc<Self>) -> Option<(http2::SendRequest<Body>, Stream)> {
+        if self.is_strained() {
+            return None;
+        }
         let most = self.settings.borrow().streams;
         let enter = |streams: usize| (streams < most).then_some(streams + 1);
         self.streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
             .ok()?;
-        Some((self.sender.clone(), Stream(Arc::clone(self))))
+        Some((self.sender.clone(), Stream::new(self)))
+    }
+
+    /// Whether one more stream given up might be one too many.
+    fn is_strained(&self) -> bool {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        given_up.saturating_sub(self.taken.load(Ordering::Relaxed)) >= MOST_GIVEN_UP
+    }
+
+    /// Whether it takes no stream, and has none left that could show it to be well.
+    fn is_done_for(&self) -> bool {
+        self.is_strained() && self.streams.load(Ordering::Acquire) == 0
     }
 }
 
 impl Stream {
+    fn new(on: &Arc<Shared>) -> Self {
+        Self {
+            on: Arc::clone(on),
+            given_up: on.given_up.load(Ordering::Relaxed),
+            answered: false,
+        }
+    }
+
+    /// The other side answered. Streams are taken up in the order of their opening, so it has seen those given up before.
+    pub(super) fn is_answered(&mut self) {
+        self.answered = true;
+        self.on.taken.fetch_max(self.given_up, Ordering::Relaxed);
+    }
+
     /// Whether the other side takes extended CONNECT, once it has said so or `patience` has passed.
     pub(super) async fn takes_extended_connect(&self, patience: Duration) -> bool {
-        let mut settings = self.0.settings.clone();
+        let mut settings = self.on.settings.clone();
         let said = settings.wait_for(|settings| settings.extended_connect);
         matches!(tokio::time::timeout(patience, said).await, Ok(Ok(_)))
     }
@@ -240,6 +283,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+        if !self.answered {
+            self.on.given_up.fetch_add(1, Ordering::Relaxed);
+        }
+        self.on.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -395,7 +395,7 @@ impl Upstream {
                 };
                 answered.map(|response| (response, kept))
             }
-            Connection::Http2(mut sender, stream) => {
+            Connection::Http2(mut sender, mut stream) => {
                 times.http2 = true;
                 if shape::is_upgrade(&request) {
                     if !stream.takes_extended_connect(SETTINGS_TIME).await {
@@ -409,7 +409,10 @@ impl Upstream {
                 let answered = awaited
                     .head(&key.target, self.response_time, sender.try_send_request(request))
                     .await?;
-                answered.map(|response| (response, Kept::Http2 { _stream: stream }))
+                answered.map(|response| {
+                    stream.is_answered();
+                    (response, Kept::Http2 { _stream: stream })
+                })
             }
         };
         match answered {

@@ -5,6 +5,7 @@
 
 mod agent2;
 mod early;
+mod given_up;
 mod names;
 mod origin1;
 mod origin2;
