@@ -9,10 +9,14 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
+/// A kind that means nothing to anybody and has to be ignored (RFC 9113 §5.5).
+const NOTHING: u8 = 0xff;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// Bytes of a frame's head (RFC 9113 §4.1).
 const HEAD: usize = 9;
+/// Where in it the frame's kind stands.
+const KIND: usize = 3;
 
 /// Frames beyond requests, responses and their bodies that a peer may send at once, and so many more a second: what
 /// nghttp2 (1.66) grants what it calls glitches.
@@ -88,19 +92,30 @@ impl Meter {
         }
     }
 
-    /// Takes what the other side sent.
+    /// Takes what the other side sent, and makes DATA frames that carry nothing and end nothing frames of no kind: `h2`
+    /// ends a connection at the hundredth, however long it lives, and Node's servers send one before any trailers.
     ///
     /// # Errors
     /// When it is a flood.
-    pub fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+    pub fn received(&mut self, bytes: &mut [u8]) -> Result<(), Flood> {
         let now = Instant::now();
-        let mut rest = bytes;
-        while let Some(head) = self.received.next(&mut rest) {
+        let mut at = 0;
+        loop {
+            let mut rest = bytes.get(at..).unwrap_or_default();
+            let Some(head) = self.received.next(&mut rest) else {
+                break;
+            };
+            at = bytes.len() - rest.len();
             if !self.in_block {
                 // Whatever was unfinished is finished: this is another frame.
                 self.begun = None;
             }
             self.came(head, now)?;
+            // Of a head that comes in two pieces, the kind may be gone already; then `h2` counts it.
+            let kind = at.checked_sub(HEAD - KIND).and_then(|at| bytes.get_mut(at));
+            if let Some(kind) = kind.filter(|_| head.is_empty_data()) {
+                *kind = NOTHING;
+            }
         }
         let unfinished = self.in_block || self.received.is_inside(DATA);
         match (unfinished, self.begun) {
@@ -139,7 +154,7 @@ impl Meter {
 
     fn came(&mut self, head: Head, now: Instant) -> Result<(), Flood> {
         match head.kind {
-            DATA if head.length > 0 || head.flags & END_STREAM != 0 => return Ok(()),
+            DATA if !head.is_empty_data() => return Ok(()),
             HEADERS if self.end == End::Server && head.stream > self.newest => self.opened(head.stream)?,
             RST_STREAM => {
                 self.close(head.stream);
@@ -187,6 +202,12 @@ struct Head {
     kind: u8,
     flags: u8,
     stream: u32,
+}
+
+impl Head {
+    fn is_empty_data(self) -> bool {
+        self.kind == DATA && self.length == 0 && self.flags & END_STREAM == 0
+    }
 }
 
 /// Finds the heads of frames in bytes that come in any pieces.

@@ -90,7 +90,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
             return this.poll_due(cx).map(Err);
         }
-        let came = buf.filled().get(before..).unwrap_or_default();
+        let came = buf.filled_mut().get_mut(before..).unwrap_or_default();
         Poll::Ready(this.meter.received(came).map_err(io::Error::other))
     }
 }

@@ -132,7 +132,9 @@ impl Pool {
             return Found::Dial(None);
         };
         origin.used = Instant::now();
-        origin.shared.retain(|shared| !shared.sender.is_closed() && !shared.is_done_for());
+        origin
+            .shared
+            .retain(|shared| !shared.sender.is_closed() && !shared.is_done_for());
         if let Some((sender, stream)) = origin.shared.iter().find_map(Shared::enter) {
             return Found::Http2(sender, stream);
         }

@@ -4,15 +4,17 @@ use crate::fidelity::{PAIRS, before, before_script, by};
 use crate::rig::agent::{Http, Reply, get, request};
 use crate::rig::origin::{Answer, AnyBody, AnyError, Origin, Speaks};
 use crate::rig::proxy::Rig;
-use crate::rig::root::Root;
+use crate::rig::root::{Root, Validity};
 use crate::rig::routes::PIECE;
-use crate::rig::script::Script;
+use crate::rig::script::{Line, Script};
 use crate::rig::soon;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -36,6 +38,53 @@ async fn each_event_arrives_before_the_next_is_sent() {
         // HTTP/2 may end with an empty frame (RFC 9113 §6.1).
         assert_eq!(soon("the end", body.collect()).await.unwrap().to_bytes(), "");
     }
+}
+
+/// Answers each request with a message and, as Node's servers do, an empty frame before the trailers.
+async fn with_empty_frames(line: Line) {
+    let mut connection = h2::server::handshake(line.io).await.unwrap();
+    while let Some(Ok((request, mut answer))) = connection.accept().await {
+        tokio::spawn(async move {
+            let mut asked = request.into_body();
+            while let Some(Ok(piece)) = asked.data().await {
+                let _ = asked.flow_control().release_capacity(piece.len());
+            }
+            let mut body = answer.send_response(http::Response::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(b"message"), false).unwrap();
+            body.send_data(Bytes::new(), false).unwrap();
+            body.send_trailers(http::HeaderMap::new()).unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn empty_frames_both_ways_end_no_connection_however_long_it_lives() {
+    let root = Root::new();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (opened, tls) = (connections.clone(), root.server(&["api.test"], Validity::Now, &["h2"]));
+    let script = Script::tls(tls, "api.test", move |line| {
+        opened.fetch_add(1, Ordering::SeqCst);
+        with_empty_frames(line)
+    })
+    .await;
+    let proxy = Rig::new(&root)
+        .reach_script(&script)
+        .rule("host: api.test")
+        .serve()
+        .await;
+    let mut http = proxy.agent.h2("api.test").await;
+    for at in 0..250 {
+        let frames = [Bytes::new(), Bytes::from_static(b"x"), Bytes::new()].map(|piece| Ok(Frame::data(piece)));
+        let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
+        let asked = Request::post("https://api.test/").body(body).unwrap();
+        let reply = http.reply(asked).await;
+        assert_eq!(
+            (reply.status, reply.text().as_str()),
+            (StatusCode::OK, "message"),
+            "{at}"
+        );
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
