@@ -78,11 +78,14 @@ class Keyferry(Peer):
     about = "interception, rules, injection, scrubbing and audit"
     can = Peer.can | {"mint", "rules", "secrets"}
 
+    def binary(self):
+        return os.environ["KEYFERRY"]
+
     def found(self):
-        return os.access(os.environ["KEYFERRY"], os.X_OK)
+        return os.access(self.binary(), os.X_OK)
 
     def version(self):
-        return first_line(os.environ["KEYFERRY"], "--version")
+        return first_line(self.binary(), "--version")
 
     def roots(self):
         return [self.dir / "ca.pem"]
@@ -98,10 +101,19 @@ class Keyferry(Peer):
             f"upstream: {{ roots: ['{self.net.certs}/origin-ca.pem'], allow_networks: [127.0.0.0/8] }}\n"
             f"secrets:\n{secrets}rules:\n{rules}"
         )
-        binary = os.environ["KEYFERRY"]
-        root = subprocess.run([binary, "ca", "export", "--config", config], check=True, capture_output=True).stdout
+        root = subprocess.run([self.binary(), "ca", "export", "--config", config], check=True, capture_output=True).stdout
         (self.dir / "ca.pem").write_bytes(root)
-        return [binary, "serve", "--config", config]
+        return [self.binary(), "serve", "--config", config]
+
+
+class Before(Keyferry):
+    """Another build, so that a change is measured against what was before it."""
+
+    name = "before"
+    about = "the build that BEFORE names"
+
+    def binary(self):
+        return os.environ.get("BEFORE", "")
 
 
 def rule(host, secret):
@@ -309,4 +321,4 @@ class Mitmproxy(Peer):
         return [self.program(), "-q", "--listen-host", "127.0.0.1", "-p", LISTEN, *options, "-s", addon]
 
 
-ALL = (Nginx, HaProxy, Relay, Keyferry, Hudsucker, Nono, Squid, Mitmproxy)
+ALL = (Nginx, HaProxy, Relay, Keyferry, Before, Hudsucker, Nono, Squid, Mitmproxy)

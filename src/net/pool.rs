@@ -25,7 +25,7 @@ pub(super) struct Key {
     pub(super) target: Target,
     /// The proxy it goes through.
     pub(super) parent: Option<Arc<Parent>>,
-    /// Offered only HTTP/1.1: for upgrades and for `Expect`, which hyper can relay over it alone.
+    /// Offered only HTTP/1.1: for who speaks that, for upgrades, and for `Expect`, which hyper can relay over it alone.
     pub(super) http1_only: bool,
 }
 
@@ -44,6 +44,8 @@ struct Origin {
     /// first requests ends up on one HTTP/2 connection.
     turn: Arc<Semaphore>,
     speaks_http1: bool,
+    /// It was offered HTTP/1.1 alone, and refused.
+    has_no_http1: bool,
     used: Instant,
 }
 
@@ -126,7 +128,7 @@ impl Pool {
             evict(&mut shard);
         }
         if !shard.contains_key(key) {
-            shard.insert(key.clone(), Origin::new());
+            shard.insert(key.clone(), Origin::new(key.http1_only));
         }
         let Some(origin) = shard.get_mut(key) else {
             return Found::Dial(None);
@@ -169,6 +171,26 @@ impl Pool {
         {
             origin.speaks_http1 = true;
         }
+    }
+
+    /// Notes that a dial that offered HTTP/1.1 alone was refused.
+    pub(super) fn found_no_http1(&self, key: &Key) {
+        if let Some(shard) = self.shard(key)
+            && let Some(origin) = shard.lock().get_mut(key)
+        {
+            origin.has_no_http1 = true;
+        }
+    }
+
+    /// Whether HTTP/1.1 was refused here before: asking for it each time would cost a handshake.
+    pub(super) fn has_no_http1(&self, key: &Key) -> bool {
+        let Some(shard) = self.shard(key) else { return false };
+        let mut shard = shard.lock();
+        let Some(origin) = shard.get_mut(key).filter(|origin| origin.has_no_http1) else {
+            return false;
+        };
+        origin.used = Instant::now();
+        true
     }
 
     /// Shares a new HTTP/2 connection, and takes its first stream.
@@ -223,12 +245,13 @@ fn evict(shard: &mut HashMap<Key, Origin, foldhash::fast::RandomState>) {
 }
 
 impl Origin {
-    fn new() -> Self {
+    fn new(http1_only: bool) -> Self {
         Self {
             idle: Vec::new(),
             shared: Vec::new(),
             turn: Arc::new(Semaphore::new(1)),
-            speaks_http1: false,
+            speaks_http1: http1_only,
+            has_no_http1: false,
             used: Instant::now(),
         }
     }

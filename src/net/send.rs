@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::config::parent::{Parent, Via};
 use crate::policy::limit::Held;
 use crate::policy::{Named, Passage, Permitted};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -169,13 +169,17 @@ impl Upstream {
             scheme,
             target,
             parent,
-            http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
+            // As the agent speaks: then there is nothing to translate, and requests that it kept apart stay so. For upgrades
+            // and `Expect` it must be HTTP/1.1 whoever asks.
+            http1_only: request.version() != Version::HTTP_2 || awaited.gate.is_some() || shape::is_upgrade(&request),
         };
+        key.http1_only = key.http1_only && !self.pool.has_no_http1(&key);
         let mut times = Times::default();
         let mut unsent = 0;
         loop {
             let connection = match self.connection(&key, unsent < POOLED_TRIES, &mut times).await {
                 Err(Error::Tls { source, .. }) if key.http1_only && has_no_http1(&source) => {
+                    self.pool.found_no_http1(&key);
                     key.http1_only = false;
                     continue;
                 }

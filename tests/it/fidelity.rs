@@ -3,9 +3,12 @@
 use crate::rig::agent::{Agent, Http, content_length, get, request, status};
 use crate::rig::origin::{Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
-use crate::rig::root::Root;
+use crate::rig::root::{Root, Validity};
 use crate::rig::script::Script;
 use http::{HeaderValue, Method, StatusCode, Version};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio_rustls::TlsAcceptor;
 
 const KEY: &str = "sk-live-0a1b2c3d4e5f";
 const RULE: &str = "name: api, host: api.test, inject: [{ header: x-api-key, value: \"${api_key}\" }]";
@@ -293,6 +296,40 @@ async fn sequential_requests_share_one_upstream_connection() {
         }
         assert_eq!((origin.seen().len(), origin.connections()), (3, 1));
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_speaks_both_is_spoken_to_as_the_agent_speaks() {
+    for http2 in [false, true] {
+        let (origin, proxy) = before(Speaks::Both).await;
+        let mut http = by(&proxy.agent, http2).await;
+        assert_eq!(http.reply(get("https://api.test/hello")).await.text(), "hello");
+        assert_eq!(origin.only().http2, http2);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_without_http1_refuses_one_handshake_and_is_not_asked_again() {
+    let root = Root::new();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let (counted, tls) = (dialled.clone(), root.server(&["api.test"], Validity::Now, &["h2"]));
+    let origin = Script::tcp("api.test", move |tcp| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let tls = TlsAcceptor::from(tls.clone());
+        async move {
+            let Ok(io) = tls.accept(tcp).await else { return };
+            let mut connection = h2::server::handshake(io).await.unwrap();
+            while let Some(Ok((_, mut answer))) = connection.accept().await {
+                answer.send_response(http::Response::new(()), true).unwrap();
+            }
+        }
+    })
+    .await;
+    let proxy = before_script(&root, &origin).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.agent.get("https://api.test/").await.status, StatusCode::OK);
+    }
+    assert_eq!(dialled.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -80,11 +80,7 @@ impl Http1 {
                 length
             }
         };
-        Ok(Reply {
-            status,
-            kept,
-            length,
-        })
+        Ok(Reply { status, kept, length })
     }
 
     async fn chunks(&mut self, seen: &mut impl FnMut(&[u8])) -> io::Result<u64> {

@@ -99,9 +99,8 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
                 match Pin::new(&mut from).poll_read(cx, &mut piece) {
                     Poll::Pending if count > 0 => return Poll::Ready(Ok((count, false))),
                     Poll::Pending => {
-                        if buffer.len() > SMALL {
-                            buffer = vec![0; SMALL];
-                        }
+                        buffer.truncate(SMALL);
+                        buffer.shrink_to(SMALL);
                         return Poll::Pending;
                     }
                     read => ready!(read)?,
