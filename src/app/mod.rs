@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod demo;
 pub mod descriptors;
 mod own_tls;
+pub mod print;
 pub mod run;
 pub mod secrets;
 pub mod seed;

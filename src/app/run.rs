@@ -162,7 +162,7 @@ fn agent(config: &Config, wanted: Option<&str>) -> Result<Arc<str>> {
 }
 
 /// Each variable that an agent finds a credential in, with the stand-in it gets.
-fn placeholders(app: &App) -> Vec<(String, String)> {
+pub(super) fn placeholders(app: &App) -> Vec<(String, String)> {
     let live = app.proxy.live();
     let specs = live
         .config
@@ -184,6 +184,11 @@ fn base_urls(app: &App) -> Vec<(OsString, OsString)> {
         Some((Local::Unix(_) | Local::Vsock(_), _)) => wall::GATEWAY.to_owned(),
         None => return Vec::new(),
     };
+    base_urls_at(app, &address)
+}
+
+/// The same, for a gateway at that address.
+pub(super) fn base_urls_at(app: &App, address: &str) -> Vec<(OsString, OsString)> {
     let live = app.proxy.live();
     let mounts = live.config.rules.iter().filter_map(|rule| rule.mount.as_ref());
     let pairs = mounts.flat_map(|mount| mount.variables.iter().map(move |(name, path)| (mount, name, path)));
@@ -194,7 +199,7 @@ fn base_urls(app: &App) -> Vec<(OsString, OsString)> {
 }
 
 /// The variables that secrets are read from: the command must not have them.
-fn sources(app: &App) -> Vec<String> {
+pub(super) fn sources(app: &App) -> Vec<String> {
     let live = app.proxy.live();
     let env = |spec: &crate::config::model::SecretSpec| match &spec.source {
         Source::Env(name) => Some(name.clone()),
@@ -203,7 +208,7 @@ fn sources(app: &App) -> Vec<String> {
     live.config.secrets.iter().filter_map(env).collect()
 }
 
-fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString> {
+pub(super) fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString> {
     let found = environment.iter().find(|(key, _)| key == OsStr::new(name));
     found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
 }

@@ -99,50 +99,31 @@ impl Surrounded {
                 wall: None,
             });
         };
-        let imaged = wall.image.is_some();
-        let passing = caller
-            .iter()
-            .filter(|(name, _)| wall::passes(name, imaged, &given.keep));
-        let mut environment = launch::agent_environment(passing.cloned(), given)?;
-        environment.vars.extend(further);
-        wall::settle(&mut environment.vars);
-        let shown = wall.mounts.iter().chain([&wall.workdir]);
-        let roots: Vec<PathBuf> = shown.map(|one| one.path.clone()).collect();
-        let masked = wall::sweep::sweep(&roots, &wall.unmask)?;
+        let environment = behind(&wall, &caller, given, further)?;
         let socket_dir = given.dir.with_file_name(SOCKET_DIR);
         let lifeline = lifeline(&socket_dir)?;
-        let found = looking.map(Looking::end).transpose()?.unwrap_or_default();
-        let plan = wall::Plan {
-            words,
-            vars: environment.vars.clone(),
-            user: wall.user(),
-            terminal: terminal(wall.kind),
-            most: wall.most,
-            masked,
-            workdir: wall.workdir,
-            mounts: wall.mounts,
-            gateway: socket_dir.join(wall::GATEWAY_SOCKET).exists(),
-            socket_dir,
+        let ways = [(wall::ADDRESS, wall::SOCKET), (wall::GATEWAY, wall::GATEWAY_SOCKET)].into_iter();
+        let ways = ways.filter(|(_, socket)| socket_dir.join(socket).exists());
+        let place = Place {
             dir: given.dir.clone(),
-            program: std::env::current_exe().context("cannot find this program's own file")?,
-            bundle: given.dir.join("bundle.pem"),
-            lifeline: true,
-            image: found.image,
-            platform: found.platform,
-            mark: Mark::own(),
+            ways: ways.map(|(address, socket)| (address, socket.into())).collect(),
+            socket_dir,
+            mark: Some(Mark::own()),
         };
-        let built = wall.kind.build(&plan, caller)?;
+        let (kind, most) = (wall.kind, wall.most);
+        let plan = plan(wall, looking, words, environment.vars.clone(), place)?;
+        let built = kind.build(&plan, caller)?;
         // Only root's command is another user outside.
-        let foreign = wall.kind != Kind::Bwrap && rustix::process::geteuid().is_root();
+        let foreign = kind != Kind::Bwrap && rustix::process::geteuid().is_root();
         let writable = plan.workdir.writable.then_some(plan.workdir.path);
-        let bounds = wall.kind.wants_bounds().then(|| Bounds::make(wall.most).ok()).flatten();
+        let bounds = kind.wants_bounds().then(|| Bounds::make(most).ok()).flatten();
         Ok(Self {
             words: built.words.clone(),
             environment,
             masked: plan.masked,
             wall: Some(Standing {
-                kind: wall.kind,
-                mark: plan.mark,
+                kind,
+                mark: Mark::own(),
                 terminal: plan.terminal,
                 bounds,
                 unwritable: writable.filter(|dir| foreign && !plan.user.may_write(dir)),
@@ -218,6 +199,68 @@ impl Surrounded {
             engine::remove(*engine, &mark.name(), &built.vars);
         }
     }
+}
+
+/// The environment of a command behind a wall.
+pub(super) fn behind(
+    wall: &Wall,
+    caller: &[(OsString, OsString)],
+    given: &Given,
+    further: Vec<(OsString, OsString)>,
+) -> Result<Environment> {
+    let imaged = wall.image.is_some();
+    let passing = caller
+        .iter()
+        .filter(|(name, _)| wall::passes(name, imaged, &given.keep));
+    let mut environment = launch::agent_environment(passing.cloned(), given)?;
+    environment.vars.extend(further);
+    wall::settle(&mut environment.vars);
+    Ok(environment)
+}
+
+/// Where the files of a plan are, and what of Keyferry's is beside them.
+pub(super) struct Place {
+    /// As [`wall::Plan::dir`]; the roots are in it.
+    pub(super) dir: PathBuf,
+    /// As [`wall::Plan::socket_dir`].
+    pub(super) socket_dir: PathBuf,
+    /// As [`wall::Plan::ways`].
+    pub(super) ways: wall::Ways,
+    /// As [`wall::Plan::mark`]; without one, nobody holds a lifeline.
+    pub(super) mark: Option<Mark>,
+}
+
+/// What a wall shows of all this, once everything it shares was looked through.
+pub(super) fn plan(
+    wall: Wall,
+    looking: Option<Looking>,
+    words: Vec<OsString>,
+    vars: Vec<(OsString, OsString)>,
+    place: Place,
+) -> Result<wall::Plan> {
+    let shown = wall.mounts.iter().chain([&wall.workdir]);
+    let roots: Vec<PathBuf> = shown.map(|one| one.path.clone()).collect();
+    let masked = wall::sweep::sweep(&roots, &wall.unmask)?;
+    let found = looking.map(Looking::end).transpose()?.unwrap_or_default();
+    Ok(wall::Plan {
+        words,
+        vars,
+        user: wall.user(),
+        terminal: terminal(wall.kind),
+        most: wall.most,
+        masked,
+        workdir: wall.workdir,
+        mounts: wall.mounts,
+        bundle: place.dir.join("bundle.pem"),
+        dir: place.dir,
+        socket_dir: place.socket_dir,
+        ways: place.ways,
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+        lifeline: place.mark.is_some(),
+        image: found.image,
+        platform: found.platform,
+        mark: place.mark,
+    })
 }
 
 /// Whether a command gets the caller's terminal. An engine makes one of its own, which is of use only where both ends of

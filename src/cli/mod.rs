@@ -13,10 +13,12 @@ pub mod health;
 pub mod init;
 pub mod reload;
 pub mod run;
+pub mod sandbox;
 pub mod schema;
 pub mod secret;
 pub mod serve;
 pub mod settings;
+pub mod wall;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use settings::Failed;
@@ -43,6 +45,8 @@ struct Cli {
 enum Verb {
     /// Run one command behind a proxy of its own
     Run(run::RunArgs),
+    /// Walls around a command: print one, to take away
+    Sandbox(sandbox::SandboxArgs),
     /// Run the proxy of the config until told to stop
     Serve(serve::ServeArgs),
     /// From a TCP port inside a sandbox to Keyferry's unix or vsock socket outside
@@ -98,6 +102,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = cli.config.as_deref();
     match cli.verb {
         Verb::Run(args) => run::run(args, config),
+        Verb::Sandbox(args) => sandbox::run(args, config),
         Verb::Serve(args) => serve::run(&args, config),
         Verb::Bridge(args) => bridge::run(args),
         Verb::Check(args) => check::run(&args, config),

@@ -1,19 +1,16 @@
 //! `keyferry run -- COMMAND`: one command behind a proxy of its own.
 
 use super::settings::{self, Failed};
+use super::wall::WallArgs;
 use crate::app::run::{Command, Report, prepare};
-use crate::app::surround::Wall;
 use crate::audit::Totals;
 use crate::base::glob::HostPattern;
 use crate::config::model::{Action, Rule, RuleLimits, Strays};
 use crate::config::parent::Via;
 use crate::config::{Config, presets};
-use crate::launch::wall::bounds::Most;
-use crate::launch::wall::engine::Engine;
-use crate::launch::wall::{self, Kind, Shared};
 use anyhow::Result;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What `run` takes.
@@ -37,44 +34,14 @@ pub struct RunArgs {
     /// Hand the command base URLs too (ANTHROPIC_BASE_URL and the like), for programs that use no proxy
     #[arg(long)]
     gateway: bool,
-    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `gvisor`, `none`, or `auto`, the strongest that this
-    /// machine has at no great cost
-    #[arg(long, value_name = "WALL", default_value = "none")]
-    sandbox: Sandbox,
-    /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// Behind a wall: where the command begins, and may write unless `:ro` follows; without it, the current directory
-    #[arg(long, value_name = "DIR[:ro|:rw]")]
-    workdir: Option<OsString>,
-    /// Behind a wall: another file or directory to show, read-only unless `:rw` follows (repeatable)
-    #[arg(long, value_name = "PATH[:ro|:rw]")]
-    mount: Vec<OsString>,
-    /// Behind a wall: show this, although it looks like a credential (repeatable)
-    #[arg(long, value_name = "PATH")]
-    unmask: Vec<PathBuf>,
-    /// Behind a wall: the most memory the command may use, in MiB; without it, half of the machine's
-    #[arg(long, value_name = "MIB")]
-    memory: Option<u64>,
-    /// In a container: the most processors' time the command may use; without it, all of the machine's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    cpus: Option<u16>,
+    #[command(flatten)]
+    wall: WallArgs,
     /// Say nothing but errors
     #[arg(long, short)]
     quiet: bool,
     /// The command; an image may have one of its own
     #[arg(last = true, required_unless_present = "image", value_name = "COMMAND")]
     command: Vec<OsString>,
-}
-
-/// The walls that can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Sandbox {
-    Auto,
-    Bwrap,
-    Docker,
-    Gvisor,
-    None,
 }
 
 /// Runs the command and passes its exit code on.
@@ -93,7 +60,7 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
         None => from_environment(&allowed)?,
     };
     let quiet = args.quiet;
-    let wall = wall(&args)?;
+    let wall = args.wall.read()?;
     let command = Command {
         wall,
         words: args.command,
@@ -115,62 +82,6 @@ pub fn run(args: RunArgs, explicit: Option<&Path>) -> Result<ExitCode> {
         }
         Ok(code(&report))
     })
-}
-
-/// The wall that was asked for, and what it shows.
-fn wall(args: &RunArgs) -> Result<Option<Wall>, Failed> {
-    let Some(kind) = kind(args.sandbox, args.image.is_some()) else {
-        let shows = args.workdir.is_some() || !args.mount.is_empty() || !args.unmask.is_empty();
-        let bounds = args.memory.is_some() || args.cpus.is_some();
-        if args.sandbox == Sandbox::None && (shows || bounds || args.image.is_some()) {
-            let told = "`--workdir`, `--mount`, `--unmask`, `--image`, `--memory` and `--cpus` are about a wall; ask for one \
-                        with `--sandbox auto`";
-            return Err(Failed::Usage(told.to_owned()));
-        }
-        return Ok(None);
-    };
-    if !matches!(kind, Kind::Container(_)) && (args.image.is_some() || args.cpus.is_some()) {
-        let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`, or \
-                    with gVisor for an image";
-        return Err(Failed::Usage(told.to_owned()));
-    }
-    let here = OsString::from(".");
-    let most = Most::default();
-    Ok(Some(Wall {
-        kind,
-        image: args.image.clone(),
-        most: Most {
-            memory: args.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
-            cpus: args.cpus.map_or(most.cpus, usize::from),
-            ..most
-        },
-        workdir: Shared::parse(args.workdir.as_deref().unwrap_or(&here), true)?,
-        mounts: args
-            .mount
-            .iter()
-            .map(|text| Shared::parse(text, false))
-            .collect::<Result<_, _>>()?,
-        unmask: args.unmask.iter().filter_map(|path| path.canonicalize().ok()).collect(),
-    }))
-}
-
-/// What builds the wall that was asked for.
-fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
-    match wanted {
-        Sandbox::None => None,
-        Sandbox::Bwrap => Some(Kind::Bwrap),
-        Sandbox::Docker => Some(Kind::Container(Engine::Docker)),
-        // An image is an engine's; without one, none is needed.
-        Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
-        Sandbox::Gvisor => Some(Kind::Gvisor),
-        Sandbox::Auto => {
-            let there = wall::bwrap::find().is_some();
-            if !there {
-                settings::say("keyferry: no wall: bubblewrap is not installed");
-            }
-            there.then_some(Kind::Bwrap)
-        }
-    }
 }
 
 /// Nothing was started: 125, whatever the cause.
@@ -244,22 +155,7 @@ fn introduce(prepared: &crate::app::run::Prepared) {
             "keyferry: the command's memory and processes are not bounded: no control group can be made here",
         );
     }
-    for masked in &prepared.around.masked {
-        settings::say(&format!("keyferry: masked {} ({})", masked.path.display(), masked.why));
-    }
-    let withheld = prepared
-        .withheld()
-        .iter()
-        .map(|withheld| withheld.name.to_string_lossy());
-    let withheld: Vec<_> = withheld
-        .filter(|name| !prepared.placeholders.iter().any(|(held, _)| held == name))
-        .collect();
-    if !withheld.is_empty() {
-        let names = withheld.join(", ");
-        settings::say(&format!(
-            "keyferry: kept from the command: {names} (`--keep-env NAME` leaves one in)"
-        ));
-    }
+    super::wall::tell(&prepared.around.masked, prepared.withheld(), &prepared.placeholders);
 }
 
 /// The closing line: how many requests went, how many were denied, and why the first was.

@@ -3,7 +3,7 @@
 //! Inside is no network but loopback, where Keyferry's bridge listens and passes on to the proxy's socket.
 
 use super::super::Error;
-use super::inside::{BESIDE_USR, ETC, Etc, HIDDEN, MACHINES, PRIVATE, STORES};
+use super::inside::{BESIDE_USR, ETC, Etc, HIDDEN, MACHINES, PRIVATE, STORES, unwritten};
 use super::{Built, HOME, OWN, Plan, ROOM, seccomp};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -17,15 +17,8 @@ use std::path::{Path, PathBuf};
 /// When there is no `bwrap`, or the files cannot be written.
 pub fn build(plan: &Plan) -> Result<Built, Error> {
     let bwrap = find().ok_or(Error::NoWall("bubblewrap", "install the package `bubblewrap`"))?;
-    Etc::write(&plan.dir, plan.user)?;
-    let path = plan.dir.with_file_name("seccomp.bpf");
-    let failed = |cause| Error::File {
-        what: "cannot write",
-        path: path.clone(),
-        cause,
-    };
-    let program = seccomp::program().map_err(|why| failed(io::Error::other(why)))?;
-    fs::write(&path, program).map_err(failed)?;
+    let path = write(plan)?;
+    let failed = |cause| unwritten(&path, cause);
     let filter = File::open(&path).map_err(failed)?;
     // The wall's builder reads it, so it must outlive the exec.
     rustix::io::fcntl_setfd(&filter, rustix::io::FdFlags::empty()).map_err(|e| failed(e.into()))?;
@@ -36,6 +29,18 @@ pub fn build(plan: &Plan) -> Result<Built, Error> {
         vars: plan.vars.clone(),
         open: Some(filter),
     })
+}
+
+/// Writes the files of `/etc` and the filter, and says where that is.
+///
+/// # Errors
+/// When the system does not let it.
+pub(super) fn write(plan: &Plan) -> Result<PathBuf, Error> {
+    Etc::write(&plan.dir, plan.user)?;
+    let path = plan.dir.with_file_name("seccomp.bpf");
+    let program = seccomp::program().map_err(|why| unwritten(&path, io::Error::other(why)))?;
+    fs::write(&path, program).map_err(|cause| unwritten(&path, cause))?;
+    Ok(path)
 }
 
 /// The arguments for `bwrap`, which reads the filter of system calls from that descriptor.

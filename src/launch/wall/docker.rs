@@ -105,7 +105,7 @@ pub fn arguments(engine: Engine, plan: &Plan, files: &Files) -> Result<Vec<OsStr
 }
 
 /// As the engine itself would: the image's entrypoint, then the words given, or else the image's own.
-fn command(words: &[OsString], image: Option<&Image>) -> Result<Vec<OsString>, Error> {
+pub(super) fn command(words: &[OsString], image: Option<&Image>) -> Result<Vec<OsString>, Error> {
     let own = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
     let mut all = image.map(|image| own(&image.entrypoint)).unwrap_or_default();
     match (words, image) {
@@ -113,6 +113,18 @@ fn command(words: &[OsString], image: Option<&Image>) -> Result<Vec<OsString>, E
         _ => all.extend(words.iter().cloned()),
     }
     if all.is_empty() { Err(Error::NoCommand) } else { Ok(all) }
+}
+
+/// Where it may write, beside what is shared: all of it in memory, and nothing of it a program.
+pub(super) fn rooms(plan: &Plan) -> Vec<String> {
+    let (uid, gid) = (plan.user.uid, plan.user.gid);
+    let room =
+        |path: &str, mode: &str| format!("{path}:rw,noexec,nosuid,nodev,size={ROOM},mode={mode},uid={uid},gid={gid}");
+    let mut rooms = vec![room("/tmp", "1777"), room(HOME, "0700")];
+    // What an image declares so would be a directory on the disk, without a bound.
+    let volumes = plan.image.iter().flat_map(|image| &image.volumes);
+    rooms.extend(volumes.map(|volume| room(volume, "0755")));
+    rooms
 }
 
 /// All that a container sees of the machine's files.
@@ -155,10 +167,9 @@ impl Line {
         self.add(plan.terminal.then_some("--tty"));
         // Left by these keys, it would go on without anybody.
         self.add(plan.terminal.then_some("--detach-keys=ctrl-^,ctrl-@,ctrl-^,ctrl-@"));
-        self.add([
-            format!("--name={}", plan.mark.name()),
-            format!("--label={LABEL}={}", plan.mark),
-        ]);
+        if let Some(mark) = &plan.mark {
+            self.add([format!("--name={}", mark.name()), format!("--label={LABEL}={mark}")]);
+        }
         self.add([format!("--user={}:{}", plan.user.uid, plan.user.gid)]);
         match engine {
             Engine::Docker => {}
@@ -205,18 +216,9 @@ impl Line {
         self.add([format!("--cpus={}", most.cpus), format!("--pids-limit={}", most.tasks)]);
     }
 
-    /// Where it may write, beside what is shared: all of it in memory, and nothing of it a program.
     fn rooms(&mut self, plan: &Plan) {
-        let (uid, gid) = (plan.user.uid, plan.user.gid);
-        let room = |path: &str, mode: &str| {
-            format!("--tmpfs={path}:rw,noexec,nosuid,nodev,size={ROOM},mode={mode},uid={uid},gid={gid}")
-        };
-        self.add([room("/tmp", "1777"), room(HOME, "0700")]);
+        self.add(rooms(plan).into_iter().map(|room| format!("--tmpfs={room}")));
         self.add([format!("--shm-size={ROOM}")]);
-        // What an image declares so would be a directory on the disk, without a bound.
-        for volume in plan.image.iter().flat_map(|image| &image.volumes) {
-            self.add([room(volume, "0755")]);
-        }
     }
 
     fn files(&mut self, plan: &Plan, files: &Files) -> Result<(), Error> {

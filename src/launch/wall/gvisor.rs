@@ -4,6 +4,7 @@
 use super::super::Error;
 use super::engine::{self, Caller, Engine, find, output};
 use super::inside::{Etc, hand_over, unwritten};
+use super::mark::Mark;
 use super::{Built, Plan, oci, skeleton};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use serde::Deserialize;
@@ -26,10 +27,7 @@ const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// When there is no `runsc`, or a file cannot be written.
 pub fn build(plan: &Plan, caller: Caller) -> Result<Built, Error> {
     let runsc = runsc(&caller)?;
-    Etc::write(&plan.dir, plan.user)?;
-    hand_over(&plan.dir, plan.user)?;
-    let bundle = plan.dir.with_file_name("bundle");
-    write(plan, &bundle)?;
+    let bundle = write(plan)?;
     let mut words = vec![runsc.into_os_string()];
     words.extend(arguments(plan, &bundle));
     Ok(Built {
@@ -39,11 +37,14 @@ pub fn build(plan: &Plan, caller: Caller) -> Result<Built, Error> {
     })
 }
 
-/// Writes a bundle into a directory: its configuration, and an empty root.
+/// Writes a bundle, its configuration and an empty root, and says where it is.
 ///
 /// # Errors
 /// When the system does not let it.
-pub fn write(plan: &Plan, bundle: &Path) -> Result<(), Error> {
+pub fn write(plan: &Plan) -> Result<PathBuf, Error> {
+    Etc::write(&plan.dir, plan.user)?;
+    hand_over(&plan.dir, plan.user)?;
+    let bundle = plan.dir.with_file_name("bundle");
     let root = bundle.join("rootfs");
     let _ = fs::remove_dir_all(&root);
     fs::create_dir_all(&root)
@@ -55,7 +56,8 @@ pub fn write(plan: &Plan, bundle: &Path) -> Result<(), Error> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let text = serde_json::to_vec_pretty(&oci::config(plan)).unwrap_or_default();
     let written = options.open(&config).and_then(|mut file| file.write_all(&text));
-    written.map_err(|cause| unwritten(&config, cause))
+    written.map_err(|cause| unwritten(&config, cause))?;
+    Ok(bundle)
 }
 
 /// The arguments for `runsc`. What it keeps of a running container goes beside the bundle.
@@ -67,7 +69,8 @@ pub fn arguments(plan: &Plan, bundle: &Path) -> Vec<OsString> {
     words.extend(rootless().map(OsString::from));
     // The proxy's sockets, which are all that is shown, are the machine's.
     words.extend(["--host-uds=open", "run", "--bundle"].map(OsString::from));
-    words.extend([bundle.into(), plan.mark.name().into()]);
+    let name = plan.mark.as_ref().map_or_else(|| "keyferry".to_owned(), Mark::name);
+    words.extend([bundle.into(), name.into()]);
     words
 }
 

@@ -11,6 +11,7 @@ pub mod gvisor;
 pub mod inside;
 pub mod mark;
 pub mod oci;
+pub mod printed;
 pub mod seccomp;
 pub mod skeleton;
 pub mod sweep;
@@ -61,17 +62,20 @@ pub struct Plan {
     pub program: PathBuf,
     /// The roots that lie over the system's own.
     pub bundle: PathBuf,
-    /// Whether the command gets base URLs, at [`GATEWAY`].
-    pub gateway: bool,
+    /// Addresses inside, and the sockets in that directory that they lead to.
+    pub ways: Ways,
     /// Whether the bridge, and all with it, ends when nobody holds [`LIFELINE`] any more.
     pub lifeline: bool,
     /// What is around the command instead of the machine's own programs.
     pub image: Option<Image>,
     /// How gVisor gets hold of system calls; of no meaning to others.
     pub platform: &'static str,
-    /// Whose wall this is, on a machine that has several.
-    pub mark: mark::Mark,
+    /// Whose wall this is, on a machine that has several; nobody's, if it is only printed.
+    pub mark: Option<mark::Mark>,
 }
+
+/// Addresses inside, and the sockets that they lead to.
+pub type Ways = Vec<(&'static str, OsString)>;
 
 /// Whose process a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,19 +230,21 @@ impl Shared {
 impl Plan {
     /// `keyferry bridge` with its flags, up to the command; `program` is how it is started inside.
     fn bridge(&self, program: &[String]) -> Vec<OsString> {
-        let mut ways = vec![(ADDRESS, SOCKET)];
-        ways.extend(self.gateway.then_some((GATEWAY, GATEWAY_SOCKET)));
-        let place = |socket: &str| format!("unix:{OWN}/proxy/{socket}");
-        let mut words: Vec<String> = program.to_vec();
+        let place = |socket: &OsStr| {
+            let mut place = OsString::from(format!("unix:{OWN}/proxy/"));
+            place.push(socket);
+            place
+        };
+        let mut words: Vec<OsString> = program.iter().map(Into::into).collect();
         words.push("bridge".into());
-        for (listen, socket) in ways {
+        for (listen, socket) in &self.ways {
             words.extend(["--listen".into(), listen.into(), "--to".into(), place(socket)]);
         }
         if self.lifeline {
-            words.extend(["--lifeline".into(), place(LIFELINE)]);
+            words.extend(["--lifeline".into(), place(LIFELINE.as_ref())]);
         }
         words.push("--".into());
-        words.into_iter().map(Into::into).collect()
+        words
     }
 
     /// What the caller shares, the shallower first.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A configuration in the making, in a folder of its own.
+#[derive(Clone)]
 pub struct Rig {
     dir: Arc<TempDir>,
     resolve: Vec<(String, SocketAddr)>,

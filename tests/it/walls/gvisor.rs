@@ -43,7 +43,7 @@ fn runsc(rig: &Rig) -> PathBuf {
 }
 
 /// A rig whose Keyferry finds it.
-fn with_runsc(rig: Rig) -> Rig {
+pub fn with_runsc(rig: Rig) -> Rig {
     let path = format!("{}:{}", runsc(&rig).display(), tools::path());
     rig.env("PATH", &path)
 }

@@ -4,6 +4,7 @@
 mod bwrap;
 mod docker;
 mod gvisor;
+mod printed;
 mod table;
 
 use crate::clients::REAL;

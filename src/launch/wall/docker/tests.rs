@@ -30,7 +30,7 @@ fn plan() -> Plan {
         socket_dir: "/r/proxy".into(),
         program: "/opt/keyferry".into(),
         bundle: "/r/agent/bundle.pem".into(),
-        gateway: false,
+        ways: vec![("127.0.0.1:3128", "proxy.sock".into())],
         lifeline: false,
         image: Some(Image {
             name: "an:image".into(),
@@ -39,7 +39,7 @@ fn plan() -> Plan {
             volumes: vec!["/kept".into()],
         }),
         platform: "",
-        mark: Mark::own(),
+        mark: Some(Mark::own()),
     }
 }
 

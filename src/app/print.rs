@@ -1,0 +1,166 @@
+//! A wall as a text, for a command that some `keyferry serve` is the proxy of.
+
+use super::run::{base_urls_at, placeholders, sources, variable};
+use super::seed;
+use super::serve::{App, Options, loopback};
+use super::surround::{self, Place, Wall};
+use crate::ca::bundle::Bundle;
+use crate::config::Config;
+use crate::config::model::{AuditSink, Bind, CaSource, Speak};
+use crate::launch::wall::engine::Caller;
+use crate::launch::wall::{self, Kind, Masked, Ways, oci, printed};
+use crate::launch::{self, Given, Withheld};
+use crate::listen::Inherited;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What it is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The command line, as a shell reads it.
+    Command,
+    /// A file for Docker Compose.
+    Compose,
+    /// `config.json` of the Open Container Initiative.
+    Oci,
+}
+
+/// What is to be printed.
+#[derive(Debug)]
+pub struct Request {
+    /// The wall.
+    pub wall: Wall,
+    /// The command.
+    pub words: Vec<OsString>,
+    /// Variables of the caller's.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Variables that look like credentials but stay.
+    pub keep: Vec<String>,
+    /// Keyferry's own directory.
+    pub data_dir: PathBuf,
+    /// Where the files go that the text refers to.
+    pub out: PathBuf,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// The text, and what is to be said beside it.
+#[derive(Debug)]
+pub struct Printed {
+    /// For standard output.
+    pub text: String,
+    /// The socket of the proxy that the command will go through.
+    pub socket: PathBuf,
+    /// What is covered of what the command is shown.
+    pub masked: Vec<Masked>,
+    /// What is kept from it.
+    pub withheld: Vec<Withheld>,
+    /// Variables and the stand-ins in them.
+    pub placeholders: Vec<(String, String)>,
+}
+
+/// Writes the files, and the text that refers to them.
+///
+/// # Errors
+/// When the config has no listener on a unix socket, or a CA that nobody else has; and as for `run`.
+pub async fn print(mut config: Config, request: Request) -> Result<Printed> {
+    if config.ca == CaSource::Memory {
+        bail!("the config's CA is in the memory of each Keyferry alone; give it a directory (`ca: {{ dir: … }}`)");
+    }
+    let (socket, socket_dir, ways) = ways(&config)?;
+    // Nothing is served here: what is wanted is the CA, and the stand-ins that `serve` will know again.
+    config.listen = vec![loopback(Speak::Proxy)];
+    config.admin = None;
+    config.audit.sink = AuditSink::None;
+    let options = Options {
+        seed: seed::kept(&request.data_dir)?,
+        data_dir: request.data_dir.clone(),
+        own: None,
+        inherited: Inherited::default(),
+    };
+    let looking = request.wall.look(&request.environment, &request.data_dir);
+    let app = App::build(config, options).await?;
+    let out = std::path::absolute(&request.out)?;
+    std::fs::create_dir_all(&out)
+        .and_then(|()| std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o711)))
+        .with_context(|| format!("cannot make {}", out.display()))?;
+    let own_roots = variable(&request.environment, "SSL_CERT_FILE");
+    let bundle = Bundle::write(&out, &app.authority, own_roots.as_deref().map(Path::new))?;
+    let placeholders = placeholders(&app);
+    let given = Given {
+        proxy: launch::Proxy::parse(&format!("http://{}", wall::ADDRESS))?,
+        dir: out.join("agent"),
+        ca_pem: bundle.ca_pem().to_owned(),
+        bundle_pem: bundle.bundle_pem().to_owned(),
+        truststore_p12: bundle.truststore_p12().to_owned(),
+        placeholders: placeholders.clone(),
+        withheld: sources(&app),
+        keep: request.keep,
+        no_proxy: Vec::new(),
+        git_over_https: Vec::new(),
+    };
+    let base_urls = if ways.len() > 1 {
+        base_urls_at(&app, wall::GATEWAY)
+    } else {
+        Vec::new()
+    };
+    let environment = surround::behind(&request.wall, &request.environment, &given, base_urls)?;
+    let place = Place {
+        dir: given.dir,
+        socket_dir,
+        ways,
+        mark: None,
+    };
+    let kind = request.wall.kind;
+    let plan = surround::plan(request.wall, looking, request.words, environment.vars, place)?;
+    let text = text(request.format, kind, &plan, &request.environment)?;
+    Ok(Printed {
+        text,
+        socket,
+        masked: plan.masked,
+        withheld: environment.withheld,
+        placeholders,
+    })
+}
+
+/// The proxy's socket, its directory, and what addresses inside lead to there.
+fn ways(config: &Config) -> Result<(PathBuf, PathBuf, Ways)> {
+    let socket = socket(config, |speak| *speak == Speak::Proxy).context(
+        "no listener of the config is on a unix socket, which alone reaches behind a wall; add \
+         `{ bind: \"unix:/run/keyferry/proxy.sock\", mode: \"0660\" }` to `listen`",
+    )?;
+    let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
+        bail!("{} is no socket in a directory", socket.display());
+    };
+    let mut ways = vec![(wall::ADDRESS, name.to_owned())];
+    let gateway = self::socket(config, |speak| matches!(speak, Speak::Gateway { .. }));
+    // One directory is shown.
+    let beside = gateway.filter(|gateway| gateway.parent() == Some(dir));
+    ways.extend(beside.and_then(|socket| Some((wall::GATEWAY, socket.file_name()?.to_owned()))));
+    let dir = std::path::absolute(dir)?;
+    Ok((socket, dir, ways))
+}
+
+/// The plan as it was asked for, and the files that it refers to.
+fn text(format: Format, kind: Kind, plan: &wall::Plan, caller: &Caller) -> Result<String> {
+    Ok(match (format, kind) {
+        (Format::Command, _) => printed::shell(kind, plan, caller)?,
+        (Format::Compose, Kind::Container(engine)) => printed::compose(engine, plan)?,
+        (Format::Oci, Kind::Gvisor) => {
+            wall::gvisor::write(plan)?;
+            format!("{:#}\n", oci::config(plan))
+        }
+        (Format::Compose, _) => bail!("a file for Compose is for a container: `--sandbox docker`"),
+        (Format::Oci, _) => bail!("a bundle is what gVisor runs: `--sandbox gvisor`, without an image"),
+    })
+}
+
+/// The first unix socket on which that is spoken.
+fn socket(config: &Config, spoken: impl Fn(&Speak) -> bool) -> Option<PathBuf> {
+    config.listen.iter().find_map(|listen| match &listen.bind {
+        Bind::Unix(path) if spoken(&listen.speak) => Some(path.clone()),
+        _ => None,
+    })
+}

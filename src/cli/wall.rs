@@ -1,0 +1,127 @@
+//! What `run` and `sandbox print` take about a wall.
+
+use super::settings::{self, Failed};
+use crate::app::surround::Wall;
+use crate::launch::Withheld;
+use crate::launch::wall::bounds::Most;
+use crate::launch::wall::engine::Engine;
+use crate::launch::wall::{self, Kind, Masked, Shared};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Which wall, and what it shows.
+#[derive(Debug, clap::Args)]
+pub struct WallArgs {
+    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `none`, or `auto`, the strongest
+    /// that this machine has at no great cost
+    #[arg(long, value_name = "WALL", default_value = "none")]
+    sandbox: Sandbox,
+    /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Behind a wall: where the command begins, and may write unless `:ro` follows; without it, the current directory
+    #[arg(long, value_name = "DIR[:ro|:rw]")]
+    workdir: Option<OsString>,
+    /// Behind a wall: another file or directory to show, read-only unless `:rw` follows (repeatable)
+    #[arg(long, value_name = "PATH[:ro|:rw]")]
+    mount: Vec<OsString>,
+    /// Behind a wall: show this, although it looks like a credential (repeatable)
+    #[arg(long, value_name = "PATH")]
+    unmask: Vec<PathBuf>,
+    /// Behind a wall: the most memory the command may use, in MiB; without it, half of the machine's
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// In a container: the most processors' time the command may use; without it, all of the machine's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    cpus: Option<u16>,
+}
+
+/// The walls that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sandbox {
+    Auto,
+    Bwrap,
+    Docker,
+    Podman,
+    Gvisor,
+    None,
+}
+
+impl WallArgs {
+    /// The wall that was asked for, and what it shows.
+    ///
+    /// # Errors
+    /// When the flags do not go together, or name what is not there.
+    pub fn read(&self) -> Result<Option<Wall>, Failed> {
+        let Some(kind) = kind(self.sandbox, self.image.is_some()) else {
+            let shows = self.workdir.is_some() || !self.mount.is_empty() || !self.unmask.is_empty();
+            let bounds = self.memory.is_some() || self.cpus.is_some();
+            if self.sandbox == Sandbox::None && (shows || bounds || self.image.is_some()) {
+                let told = "`--workdir`, `--mount`, `--unmask`, `--image`, `--memory` and `--cpus` are about a wall; ask for one \
+                        with `--sandbox auto`";
+                return Err(Failed::Usage(told.to_owned()));
+            }
+            return Ok(None);
+        };
+        if !matches!(kind, Kind::Container(_)) && (self.image.is_some() || self.cpus.is_some()) {
+            let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`, or \
+                    with gVisor for an image";
+            return Err(Failed::Usage(told.to_owned()));
+        }
+        let here = OsString::from(".");
+        let most = Most::default();
+        Ok(Some(Wall {
+            kind,
+            image: self.image.clone(),
+            most: Most {
+                memory: self.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
+                cpus: self.cpus.map_or(most.cpus, usize::from),
+                ..most
+            },
+            workdir: Shared::parse(self.workdir.as_deref().unwrap_or(&here), true)?,
+            mounts: self
+                .mount
+                .iter()
+                .map(|text| Shared::parse(text, false))
+                .collect::<Result<_, _>>()?,
+            unmask: self.unmask.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+        }))
+    }
+}
+
+/// What builds the wall that was asked for.
+fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
+    match wanted {
+        Sandbox::None => None,
+        Sandbox::Bwrap => Some(Kind::Bwrap),
+        Sandbox::Docker => Some(Kind::Container(Engine::Docker)),
+        Sandbox::Podman => Some(Kind::Container(Engine::Podman)),
+        // An image is an engine's; without one, none is needed.
+        Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
+        Sandbox::Gvisor => Some(Kind::Gvisor),
+        Sandbox::Auto => {
+            let there = wall::bwrap::find().is_some();
+            if !there {
+                settings::say("keyferry: no wall: bubblewrap is not installed");
+            }
+            there.then_some(Kind::Bwrap)
+        }
+    }
+}
+
+/// Says what is covered of what the command is shown, and what is kept from it of the caller's variables.
+pub fn tell(masked: &[Masked], withheld: &[Withheld], placeholders: &[(String, String)]) {
+    for masked in masked {
+        settings::say(&format!("keyferry: masked {} ({})", masked.path.display(), masked.why));
+    }
+    let names = withheld.iter().map(|withheld| withheld.name.to_string_lossy());
+    let names: Vec<_> = names
+        .filter(|name| !placeholders.iter().any(|(held, _)| held == name))
+        .collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        settings::say(&format!(
+            "keyferry: kept from the command: {names} (`--keep-env NAME` leaves one in)"
+        ));
+    }
+}
