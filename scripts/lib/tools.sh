@@ -74,14 +74,24 @@ install_apt() {
 install_microvm() {
   local dir="$TOOLS/microvm" kernel uri suite
   mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-  if ! compgen -G "$dir/kernel/boot/vmlinuz-*" >/dev/null; then
+  # Not the kernel for clouds, which has no 9p; and of the other's modules, those that a machine needs.
+  if ! compgen -G "$dir/kernel/lib/modules/*/kernel/fs/9p" >/dev/null; then
     say "a kernel for virtual machines into target/test-tools/microvm"
-    kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+    rm -rf "$dir/kernel" "$dir/kernel.new"
+    kernel=$(apt-cache depends linux-image-amd64 | awk '/Depends:/ { print $2; exit }')
     if [ -z "$kernel" ]; then
       as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
-      kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+      kernel=$(apt-cache depends linux-image-amd64 | awk '/Depends:/ { print $2; exit }')
     fi
-    (cd "$dir" && apt-get -qq download "$kernel" && dpkg-deb -x "$kernel"_*.deb kernel && rm -- "$kernel"_*.deb)
+    mkdir "$dir/kernel.new"
+    (
+      cd "$dir"
+      apt-get -qq download "$kernel"
+      dpkg-deb --fsys-tarfile "$kernel"_*.deb | tar -x -C kernel.new --wildcards './boot/vmlinuz-*' './lib/modules/*/modules.*' \
+        ./lib/modules/*/kernel/{drivers/virtio,net/vmw_vsock,net/9p,fs/9p,fs/netfs,fs/fscache,fs/overlayfs}
+      rm -- "$kernel"_*.deb
+    )
+    mv "$dir/kernel.new" "$dir/kernel"
   fi
   [ -x "$TOOLS/bin/vhost-device-vsock" ] && return
   say "vhost-device-vsock into target/test-tools/bin"

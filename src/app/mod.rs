@@ -5,6 +5,8 @@ pub mod assemble;
 pub mod bridge;
 pub mod demo;
 pub mod descriptors;
+pub mod guest;
+mod machine;
 mod own_tls;
 pub mod print;
 pub mod run;

@@ -1,5 +1,6 @@
 //! One command, with a proxy of its own: sockets, trust, stand-ins and environment; then its exit.
 
+use super::machine;
 use super::seed;
 use super::serve::{App, Options, Started};
 use super::surround::{self, Surrounded, Wall};
@@ -57,6 +58,7 @@ pub struct Prepared {
     pub placeholders: Vec<(String, String)>,
     /// The command in its surroundings.
     pub around: Surrounded,
+    data_dir: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -78,7 +80,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
     let secret = Secret::new(token.clone().into_bytes())?;
     let is_token = IsToken::new(move |offered| secret.matches(offered));
     let options = Options {
-        data_dir: command.data_dir,
+        data_dir: command.data_dir.clone(),
         seed: seed::fresh()?,
         own: Some(Started {
             agent: named,
@@ -116,6 +118,7 @@ pub async fn prepare(mut config: Config, command: Command) -> Result<Prepared> {
         address,
         placeholders,
         around,
+        data_dir: command.data_dir,
         _dir: dir,
     })
 }
@@ -130,11 +133,14 @@ impl Prepared {
     ///
     /// # Errors
     /// When the command cannot be started.
-    pub async fn run(self) -> Result<Report, launch::Error> {
+    pub async fn run(mut self) -> Result<Report, launch::Error> {
         let tether = Tether::own_program().entering(self.around.groups());
         self.around.sweep();
         let appending = self.around.appending();
-        let exit = launch::child::run(&self.around.words, self.around.vars(), &tether).await;
+        let exit = match self.around.machine() {
+            Some(machine) => machine::run(machine, &self.data_dir.join("no-kvm")).await,
+            None => launch::child::run(&self.around.words, self.around.vars(), &tether).await,
+        };
         drop(appending);
         self.around.clear(exit.as_ref().ok().copied());
         self.app.finish().await;

@@ -6,7 +6,7 @@ use crate::launch::wall::bounds::{Bounds, Most};
 use crate::launch::wall::engine::{self, Looking};
 use crate::launch::wall::gvisor::Appending;
 use crate::launch::wall::mark::Mark;
-use crate::launch::wall::{self, Built, Kind, Masked, Shared, User};
+use crate::launch::wall::{self, Built, Kind, Masked, Shared, User, vm};
 use crate::launch::{self, Environment, Exit, Given};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
@@ -24,6 +24,8 @@ pub struct Wall {
     pub kind: Kind,
     /// What is around the command, instead of the machine's own programs.
     pub image: Option<String>,
+    /// How a machine is made, if it is one.
+    pub machine: vm::Settings,
     /// Where it begins.
     pub workdir: Shared,
     /// What else it sees.
@@ -40,11 +42,18 @@ impl Wall {
         self.kind.user(&self.workdir.path)
     }
 
+    /// What of the files that are shown looks like a credential.
+    fn masked(&self) -> Result<Vec<Masked>> {
+        let shown = self.mounts.iter().chain([&self.workdir]);
+        let roots: Vec<PathBuf> = shown.map(|one| one.path.clone()).collect();
+        Ok(wall::sweep::sweep(&roots, &self.unmask)?)
+    }
+
     /// Begins to ask for what the wall needs, which takes a while.
     pub(super) fn look(&self, caller: &[(OsString, OsString)], data_dir: &Path) -> Option<Looking> {
         let caller = caller.to_vec();
         match self.kind {
-            Kind::Bwrap => None,
+            Kind::Bwrap | Kind::Machine => None,
             Kind::Container(engine) => Some(Looking::image(engine, self.image.clone(), caller)),
             Kind::Gvisor => Some(Looking::platform(caller, data_dir.join("gvisor-platform"))),
         }
@@ -102,7 +111,7 @@ impl Surrounded {
         let environment = behind(&wall, &caller, given, further)?;
         let socket_dir = given.dir.with_file_name(SOCKET_DIR);
         let lifeline = lifeline(&socket_dir)?;
-        let ways = [(wall::ADDRESS, wall::SOCKET), (wall::GATEWAY, wall::GATEWAY_SOCKET)].into_iter();
+        let ways = [wall::ADDRESS, wall::GATEWAY].into_iter().zip(wall.kind.sockets());
         let ways = ways.filter(|(_, socket)| socket_dir.join(socket).exists());
         let place = Place {
             dir: given.dir.clone(),
@@ -114,7 +123,7 @@ impl Surrounded {
         let plan = plan(wall, looking, words, environment.vars.clone(), place)?;
         let built = kind.build(&plan, caller)?;
         // Only root's command is another user outside.
-        let foreign = kind != Kind::Bwrap && rustix::process::geteuid().is_root();
+        let foreign = !matches!(kind, Kind::Bwrap | Kind::Machine) && rustix::process::geteuid().is_root();
         let writable = plan.workdir.writable.then_some(plan.workdir.path);
         let bounds = kind.wants_bounds().then(|| Bounds::make(most).ok()).flatten();
         Ok(Self {
@@ -131,6 +140,11 @@ impl Surrounded {
                 built,
             }),
         })
+    }
+
+    /// The machine to be started, if that is its wall.
+    pub(super) fn machine(&mut self) -> Option<vm::Machine> {
+        self.wall.as_mut()?.built.machine.take()
     }
 
     /// The wall's name.
@@ -238,9 +252,7 @@ pub(super) fn plan(
     vars: Vec<(OsString, OsString)>,
     place: Place,
 ) -> Result<wall::Plan> {
-    let shown = wall.mounts.iter().chain([&wall.workdir]);
-    let roots: Vec<PathBuf> = shown.map(|one| one.path.clone()).collect();
-    let masked = wall::sweep::sweep(&roots, &wall.unmask)?;
+    let masked = wall.masked()?;
     let found = looking.map(Looking::end).transpose()?.unwrap_or_default();
     Ok(wall::Plan {
         words,
@@ -260,6 +272,7 @@ pub(super) fn plan(
         image: found.image,
         platform: found.platform,
         mark: place.mark,
+        machine: wall.machine,
     })
 }
 
@@ -291,9 +304,10 @@ pub(super) fn directory() -> Result<TempDir> {
 /// Where the proxy of a run listens: on loopback, or behind a wall on sockets that can be shown to the command. Whoever is
 /// to come to these is another user inside some walls; nobody outside gets into the run's directory.
 pub(super) fn listeners(wall: Option<&Wall>, gateway: bool, run_dir: &Path) -> Result<Vec<Listen>> {
-    let mut spoken = vec![(Speak::Proxy, wall::SOCKET)];
+    let [proxy, urls] = wall.map_or(Kind::Bwrap, |wall| wall.kind).sockets();
+    let mut spoken = vec![(Speak::Proxy, proxy)];
     let base_urls = Speak::Gateway { names: Arc::default() };
-    spoken.extend(gateway.then_some((base_urls, wall::GATEWAY_SOCKET)));
+    spoken.extend(gateway.then_some((base_urls, urls)));
     if wall.is_none() {
         return Ok(spoken.into_iter().map(|(speak, _)| loopback(speak)).collect());
     }

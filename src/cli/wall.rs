@@ -5,15 +5,15 @@ use crate::app::surround::Wall;
 use crate::launch::Withheld;
 use crate::launch::wall::bounds::Most;
 use crate::launch::wall::engine::Engine;
-use crate::launch::wall::{self, Kind, Masked, Shared};
+use crate::launch::wall::{self, Kind, Masked, Shared, vm};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Which wall, and what it shows.
 #[derive(Debug, clap::Args)]
 pub struct WallArgs {
-    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `none`, or `auto`, the strongest
-    /// that this machine has at no great cost
+    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `vm` (a virtual machine), `none`,
+    /// or `auto`, the strongest that this machine has at no great cost
     #[arg(long, value_name = "WALL", default_value = "none")]
     sandbox: Sandbox,
     /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
@@ -34,6 +34,25 @@ pub struct WallArgs {
     /// In a container: the most processors' time the command may use; without it, all of the machine's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     cpus: Option<u16>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// How a virtual machine is made.
+#[derive(Debug, clap::Args)]
+struct MachineArgs {
+    /// With `vm`: the machine's kernel; without it, this machine's own in /boot
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// With `vm`: the program `vhost-device-vsock`, where it is not installed in a usual place
+    #[arg(long, value_name = "FILE")]
+    vsock_device: Option<PathBuf>,
+    /// With `vm`: what the machine is built like; without it, `q35`
+    #[arg(long, value_name = "TYPE")]
+    machine: Option<vm::Hardware>,
+    /// With `vm`: the command is root of its machine
+    #[arg(long)]
+    root: bool,
 }
 
 /// The walls that can be asked for.
@@ -44,6 +63,7 @@ enum Sandbox {
     Docker,
     Podman,
     Gvisor,
+    Vm,
     None,
 }
 
@@ -53,6 +73,13 @@ impl WallArgs {
     /// # Errors
     /// When the flags do not go together, or name what is not there.
     pub fn read(&self) -> Result<Option<Wall>, Failed> {
+        let machine = &self.machine;
+        let described = machine.kernel.is_some() || machine.vsock_device.is_some() || machine.machine.is_some();
+        if self.sandbox != Sandbox::Vm && (described || machine.root) {
+            let told = "`--kernel`, `--vsock-device`, `--machine` and `--root` are about a machine; ask for one with \
+                        `--sandbox vm`";
+            return Err(Failed::Usage(told.to_owned()));
+        }
         let Some(kind) = kind(self.sandbox, self.image.is_some()) else {
             let shows = self.workdir.is_some() || !self.mount.is_empty() || !self.unmask.is_empty();
             let bounds = self.memory.is_some() || self.cpus.is_some();
@@ -73,6 +100,12 @@ impl WallArgs {
         Ok(Some(Wall {
             kind,
             image: self.image.clone(),
+            machine: vm::Settings {
+                kernel: machine.kernel.clone(),
+                device: machine.vsock_device.clone(),
+                hardware: machine.machine.unwrap_or_default(),
+                root: machine.root,
+            },
             most: Most {
                 memory: self.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
                 cpus: self.cpus.map_or(most.cpus, usize::from),
@@ -99,6 +132,7 @@ fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
         // An image is an engine's; without one, none is needed.
         Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
         Sandbox::Gvisor => Some(Kind::Gvisor),
+        Sandbox::Vm => Some(Kind::Machine),
         Sandbox::Auto => {
             let there = wall::bwrap::find().is_some();
             if !there {

@@ -74,6 +74,26 @@ impl Tether {
 /// # Errors
 /// When there is no such command, it cannot be executed, or the system refuses to start it.
 pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &Tether) -> Result<Exit, Error> {
+    let (program, spawn) = tethered(command, env, tether)?;
+    let mut arrivals = Arrivals::watch();
+    let failed = |cause| refused(&program, cause);
+    let (pid, mut ended) = start(spawn).map_err(failed)?;
+    let pid = pid.await.unwrap_or_else(|_| Err(lost())).map_err(failed)?;
+    loop {
+        tokio::select! {
+            biased;
+            status = &mut ended => return status.unwrap_or_else(|_| Err(lost())).map(Exit::from).map_err(failed),
+            signal = arrivals.next() => pass_on(pid, signal),
+        }
+    }
+}
+
+/// A command that is ready to be started, and where its program is.
+pub(super) fn tethered(
+    command: &[OsString],
+    env: Vec<(OsString, OsString)>,
+    tether: &Tether,
+) -> Result<(PathBuf, Command), Error> {
     let (name, arguments) = command.split_first().ok_or(Error::NoCommand)?;
     let program = find(name, &env)?;
     let mut spawn = match tether {
@@ -95,25 +115,15 @@ pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &
         }
     };
     spawn.args(arguments).env_clear().envs(env);
-    let mut arrivals = Arrivals::watch();
-    let failed = |cause| refused(&program, cause);
-    let (pid, mut ended) = start(spawn).map_err(failed)?;
-    let pid = pid.await.unwrap_or_else(|_| Err(lost())).map_err(failed)?;
-    loop {
-        tokio::select! {
-            biased;
-            status = &mut ended => return status.unwrap_or_else(|_| Err(lost())).map(Exit::from).map_err(failed),
-            signal = arrivals.next() => pass_on(pid, signal),
-        }
-    }
+    Ok((program, spawn))
 }
 
-type Started = oneshot::Receiver<io::Result<Pid>>;
-type Ended = oneshot::Receiver<io::Result<ExitStatus>>;
+pub(super) type Started = oneshot::Receiver<io::Result<Pid>>;
+pub(super) type Ended = oneshot::Receiver<io::Result<ExitStatus>>;
 
 /// Starts and waits on a thread of its own: the kernel's word on a dead parent is about the thread
 /// that forked, and a worker of the runtime may end before the command does.
-fn start(mut spawn: Command) -> io::Result<(Started, Ended)> {
+pub(super) fn start(mut spawn: Command) -> io::Result<(Started, Ended)> {
     let (pid_to, pid) = oneshot::channel();
     let (status_to, status) = oneshot::channel();
     let work = move || match spawn.spawn() {
@@ -141,7 +151,7 @@ fn wait_for_all(command: &Child) -> io::Result<ExitStatus> {
     }
 }
 
-fn lost() -> io::Error {
+pub(super) fn lost() -> io::Error {
     io::Error::other("the thread that waits for it ended")
 }
 
@@ -175,7 +185,7 @@ pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
 }
 
 /// What the system's refusal to start it means.
-fn refused(program: &Path, cause: io::Error) -> Error {
+pub(super) fn refused(program: &Path, cause: io::Error) -> Error {
     let no_program = cause.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
     match cause.kind() {
         io::ErrorKind::NotFound => Error::NotFound(program.into()),
@@ -189,7 +199,7 @@ fn refused(program: &Path, cause: io::Error) -> Error {
 }
 
 /// Finds the command as a shell would, on the `PATH` it will itself have.
-fn find(name: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf, Error> {
+pub(super) fn find(name: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf, Error> {
     if name.as_bytes().contains(&b'/') {
         return runnable(Path::new(name)).map(|()| name.into());
     }
@@ -224,12 +234,13 @@ fn runnable(path: &Path) -> Result<(), Error> {
 }
 
 /// The signals that come in.
-struct Arrivals(Vec<(Signal, tokio::signal::unix::Signal)>);
+#[derive(Debug)]
+pub struct Arrivals(Vec<(Signal, tokio::signal::unix::Signal)>);
 
 impl Arrivals {
     /// Watches those the caller had not ignored: one that was (as under `nohup`) stays so, for us
     /// and for the command.
-    fn watch() -> Self {
+    pub fn watch() -> Self {
         let ignored = ignored();
         let watched = [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT].into_iter();
         let heeded = watched.filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0);
@@ -240,7 +251,8 @@ impl Arrivals {
         )
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next of them.
+    pub async fn next(&mut self) -> Signal {
         std::future::poll_fn(|cx| {
             for (which, arrivals) in &mut self.0 {
                 if arrivals.poll_recv(cx) == Poll::Ready(Some(())) {

@@ -73,6 +73,9 @@ pub enum Error {
         .0.display()
     )]
     Variable(OsString),
+    /// A virtual machine that could not be made, or did not do as it should.
+    #[error("no virtual machine: {0}")]
+    Machine(String),
     /// No command was given.
     #[error("no command to run; write `keyferry run -- COMMAND …`")]
     NoCommand,

@@ -17,18 +17,28 @@ use std::path::{Path, PathBuf};
 /// When there is no `bwrap`, or the files cannot be written.
 pub fn build(plan: &Plan) -> Result<Built, Error> {
     let bwrap = find().ok_or(Error::NoWall("bubblewrap", "install the package `bubblewrap`"))?;
-    let path = write(plan)?;
-    let failed = |cause| unwritten(&path, cause);
-    let filter = File::open(&path).map_err(failed)?;
-    // The wall's builder reads it, so it must outlive the exec.
-    rustix::io::fcntl_setfd(&filter, rustix::io::FdFlags::empty()).map_err(|e| failed(e.into()))?;
+    let filter = filter(plan)?;
     let mut words = vec![bwrap.into_os_string()];
     words.extend(arguments(plan, filter.as_raw_fd()));
     Ok(Built {
         words,
         vars: plan.vars.clone(),
         open: Some(filter),
+        machine: None,
     })
+}
+
+/// The filter of system calls, in a file that whatever is started inherits; and the files of `/etc`.
+///
+/// # Errors
+/// When they cannot be written.
+pub(super) fn filter(plan: &Plan) -> Result<File, Error> {
+    let path = write(plan)?;
+    let failed = |cause| unwritten(&path, cause);
+    let filter = File::open(&path).map_err(failed)?;
+    // The wall's builder reads it, so it must outlive the exec.
+    rustix::io::fcntl_setfd(&filter, rustix::io::FdFlags::empty()).map_err(|e| failed(e.into()))?;
+    Ok(filter)
 }
 
 /// Writes the files of `/etc` and the filter, and says where that is.
@@ -46,10 +56,10 @@ pub(super) fn write(plan: &Plan) -> Result<PathBuf, Error> {
 /// The arguments for `bwrap`, which reads the filter of system calls from that descriptor.
 pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     let mut line = Line(Vec::new());
-    line.namespaces(plan);
+    line.namespaces(plan, plan.terminal);
     line.system(plan);
     line.own(plan);
-    line.shared(plan);
+    line.shared(plan, "");
     line.add(["--remount-ro", "/"]);
     line.add([OsStr::new("--chdir"), plan.workdir.path.as_os_str()]);
     line.add(["--seccomp".to_owned(), filter.to_string()]);
@@ -59,25 +69,26 @@ pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     line.0
 }
 
-struct Line(Vec<OsString>);
+/// Arguments being written.
+pub(super) struct Line(pub(super) Vec<OsString>);
 
 impl Line {
-    fn add<T: Into<OsString>>(&mut self, words: impl IntoIterator<Item = T>) {
+    pub(super) fn add<T: Into<OsString>>(&mut self, words: impl IntoIterator<Item = T>) {
         self.0.extend(words.into_iter().map(Into::into));
     }
 
-    fn bind(&mut self, how: &str, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    pub(super) fn bind(&mut self, how: &str, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
         self.add([OsStr::new(how), from.as_ref(), to.as_ref()].map(OsStr::to_owned));
     }
 
-    fn namespaces(&mut self, plan: &Plan) {
+    pub(super) fn namespaces(&mut self, plan: &Plan, terminal: bool) {
         self.add([
             "--unshare-all",
             "--unshare-user",
             "--disable-userns",
             "--die-with-parent",
         ]);
-        if !plan.terminal {
+        if !terminal {
             self.add(["--new-session"]);
         }
         self.add(["--cap-drop", "ALL", "--hostname", "agent"]);
@@ -85,36 +96,8 @@ impl Line {
         self.add(["--gid".to_owned(), plan.user.gid.to_string()]);
     }
 
-    /// The programs and libraries of the machine, and what of `/etc` they need; nothing that is somebody's.
     fn system(&mut self, plan: &Plan) {
-        self.bind("--ro-bind", "/usr", "/usr");
-        for name in BESIDE_USR {
-            let path = Path::new("/").join(name);
-            match fs::read_link(&path) {
-                Ok(target) => self.bind("--symlink", target, path),
-                Err(_) if path.is_dir() => self.bind("--ro-bind", &path, &path),
-                Err(_) => {}
-            }
-        }
-        for path in ETC {
-            self.bind("--ro-bind-try", path, path);
-        }
-        for dir in PRIVATE.iter().map(Path::new).filter(|dir| dir.is_dir()) {
-            self.hide(dir);
-        }
-        for store in STORES.iter().map(Path::new) {
-            // Where it is a link, what it leads to is among these too, or in /usr.
-            if fs::symlink_metadata(store).is_ok_and(|meta| meta.is_file()) {
-                self.bind("--ro-bind", &plan.bundle, store);
-            }
-        }
-        for name in Etc::NAMES {
-            self.bind(
-                "--ro-bind",
-                plan.dir.join("etc").join(name),
-                Path::new("/etc").join(name),
-            );
-        }
+        self.programs(plan, "");
         self.proc(plan);
         self.add(["--dev", "/dev"]);
         self.room("/dev/shm");
@@ -123,6 +106,34 @@ impl Line {
         self.add(["--symlink", "/tmp", "/var/tmp"]);
         self.add(["--perms", "0700"]);
         self.room(HOME);
+    }
+
+    /// The programs and libraries of the machine, and what of `/etc` they need, below `at`; nothing that is somebody's.
+    pub(super) fn programs(&mut self, plan: &Plan, at: &str) {
+        self.bind("--ro-bind", "/usr", format!("{at}/usr"));
+        for name in BESIDE_USR {
+            let path = Path::new("/").join(name);
+            match fs::read_link(&path) {
+                Ok(target) => self.bind("--symlink", target, below(at, &path)),
+                Err(_) if path.is_dir() => self.bind("--ro-bind", &path, below(at, &path)),
+                Err(_) => {}
+            }
+        }
+        for path in ETC {
+            self.bind("--ro-bind-try", path, format!("{at}{path}"));
+        }
+        for dir in PRIVATE.iter().map(Path::new).filter(|dir| dir.is_dir()) {
+            self.hide(&below(at, dir));
+        }
+        for store in STORES.iter().map(Path::new) {
+            // Where it is a link, what it leads to is among these too, or in /usr.
+            if fs::symlink_metadata(store).is_ok_and(|meta| meta.is_file()) {
+                self.bind("--ro-bind", &plan.bundle, below(at, store));
+            }
+        }
+        for name in Etc::NAMES {
+            self.bind("--ro-bind", plan.dir.join("etc").join(name), format!("{at}/etc/{name}"));
+        }
     }
 
     /// What of `/proc` is the machine's. Its files are root's, and root inside, whatever its number there, owns them:
@@ -151,17 +162,18 @@ impl Line {
         self.bind("--ro-bind", &plan.dir, &plan.dir);
     }
 
-    /// What the caller shares, and over it what is masked.
-    fn shared(&mut self, plan: &Plan) {
+    /// What the caller shares, and over it what is masked; all of it below `at`.
+    pub(super) fn shared(&mut self, plan: &Plan, at: &str) {
         for one in plan.shared() {
-            self.bind(if one.writable { "--bind" } else { "--ro-bind" }, &one.path, &one.path);
+            let how = if one.writable { "--bind" } else { "--ro-bind" };
+            self.bind(how, &one.path, below(at, &one.path));
         }
         let empty = plan.dir.join("etc/resolv.conf");
         for masked in &plan.masked {
             if masked.dir {
-                self.hide(&masked.path);
+                self.hide(&below(at, &masked.path));
             } else {
-                self.bind("--ro-bind", &empty, &masked.path);
+                self.bind("--ro-bind", &empty, below(at, &masked.path));
             }
         }
     }
@@ -171,6 +183,13 @@ impl Line {
             self.add([OsStr::new(how), dir.as_os_str()]);
         }
     }
+}
+
+/// An absolute path as it is called below another.
+pub(super) fn below(at: &str, path: &Path) -> PathBuf {
+    let mut below = OsString::from(at);
+    below.push(path);
+    below.into()
 }
 
 /// Where `bwrap` is, on a path that no caller's `PATH` leads astray.

@@ -37,6 +37,7 @@ pub fn build(engine: Engine, plan: &Plan, caller: Caller) -> Result<Built, Error
         words,
         vars: caller,
         open: None,
+        machine: None,
     })
 }
 

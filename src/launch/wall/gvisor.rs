@@ -34,6 +34,7 @@ pub fn build(plan: &Plan, caller: Caller) -> Result<Built, Error> {
         words,
         vars: caller,
         open: None,
+        machine: None,
     })
 }
 

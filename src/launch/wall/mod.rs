@@ -15,6 +15,7 @@ pub mod printed;
 pub mod seccomp;
 pub mod skeleton;
 pub mod sweep;
+pub mod vm;
 
 use super::Error;
 use bounds::Most;
@@ -33,6 +34,8 @@ pub enum Kind {
     Container(Engine),
     /// gVisor, without an engine.
     Gvisor,
+    /// A virtual machine, by QEMU.
+    Machine,
 }
 
 /// What is shown to a command, and what it is.
@@ -72,6 +75,8 @@ pub struct Plan {
     pub platform: &'static str,
     /// Whose wall this is, on a machine that has several; nobody's, if it is only printed.
     pub mark: Option<mark::Mark>,
+    /// How a machine is made, if it is one.
+    pub machine: vm::Settings,
 }
 
 /// Addresses inside, and the sockets that they lead to.
@@ -95,6 +100,8 @@ pub struct Built {
     pub vars: Vec<(OsString, OsString)>,
     /// To be kept open until the wall stands.
     pub open: Option<File>,
+    /// The machine to start, instead of the program.
+    pub machine: Option<vm::Machine>,
 }
 
 impl Kind {
@@ -104,6 +111,15 @@ impl Kind {
             Self::Bwrap => "bwrap",
             Self::Container(engine) => engine.wall(),
             Self::Gvisor => "gvisor",
+            Self::Machine => "vm",
+        }
+    }
+
+    /// What the proxy's sockets are called in their directory: its own, and that of base URLs.
+    pub fn sockets(self) -> [String; 2] {
+        match self {
+            Self::Machine => [vm::talk::PROXY, vm::talk::GATEWAY].map(|port| format!("{}{port}", vm::SOCKET_PREFIX)),
+            Self::Bwrap | Self::Container(_) | Self::Gvisor => [SOCKET, GATEWAY_SOCKET].map(str::to_owned),
         }
     }
 
@@ -111,14 +127,14 @@ impl Kind {
     pub fn wants_bounds(self) -> bool {
         match self {
             Self::Bwrap | Self::Gvisor => true,
-            Self::Container(_) => false,
+            Self::Container(_) | Self::Machine => false,
         }
     }
 
     /// Whose process a command is, that begins in `workdir`.
     pub fn user(self, workdir: &Path) -> User {
         match self {
-            Self::Bwrap => User::caller(),
+            Self::Bwrap | Self::Machine => User::caller(),
             Self::Container(_) => User::owner(workdir),
             // Without root it maps no other user than its own root, who is the caller outside.
             Self::Gvisor if !rustix::process::geteuid().is_root() => User { uid: 0, gid: 0 },
@@ -135,6 +151,7 @@ impl Kind {
             Self::Bwrap => bwrap::build(plan),
             Self::Container(engine) => docker::build(engine, plan, caller),
             Self::Gvisor => gvisor::build(plan, caller),
+            Self::Machine => vm::build(plan),
         }
     }
 }

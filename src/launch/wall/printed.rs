@@ -33,6 +33,12 @@ pub fn shell(kind: Kind, plan: &Plan, caller: &Caller) -> Result<String, Error> 
             words.extend(docker::arguments(engine, plan, &Files::write(plan)?)?);
             (words, String::new())
         }
+        // It would wait for Keyferry to tell it of its command.
+        Kind::Machine => {
+            return Err(Error::Machine(
+                "it is not printed, as it talks to the Keyferry that runs it".into(),
+            ));
+        }
         Kind::Gvisor => {
             let mut words = vec![gvisor::runsc(caller)?.into_os_string()];
             words.extend(gvisor::arguments(plan, &gvisor::write(plan)?));

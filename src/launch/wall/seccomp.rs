@@ -92,6 +92,30 @@ const ENOSYS: u16 = 38;
 /// # Errors
 /// When the list cannot be read or names a call that is not known here; a test holds that it does not.
 pub fn program() -> Result<Vec<u8>, String> {
+    let bytes = |step: Step| {
+        let [a, b] = step.code.to_ne_bytes();
+        let [c, d, e, f] = step.k.to_ne_bytes();
+        [a, b, step.if_true, step.if_false, c, d, e, f]
+    };
+    Ok(steps()?.into_iter().flat_map(bytes).collect())
+}
+
+/// Puts this process, and what it becomes, behind the filter.
+///
+/// # Errors
+/// As [`program`], or when the kernel takes no filter.
+pub fn enter() -> Result<(), String> {
+    let step = |step: Step| seccompiler::sock_filter {
+        code: step.code,
+        jt: step.if_true,
+        jf: step.if_false,
+        k: step.k,
+    };
+    let filter: Vec<_> = steps()?.into_iter().map(step).collect();
+    seccompiler::apply_filter(&filter).map_err(|error| format!("the kernel takes no filter: {error}"))
+}
+
+fn steps() -> Result<Vec<Step>, String> {
     let profile: Profile = serde_json::from_str(PROFILE).map_err(|e| format!("config/sandbox/seccomp.json: {e}"))?;
     let mut steps = vec![
         load(MACHINE),
@@ -109,12 +133,7 @@ pub fn program() -> Result<Vec<u8>, String> {
         }
     }
     steps.push(verdict(ALLOW));
-    let bytes = |step: Step| {
-        let [a, b] = step.code.to_ne_bytes();
-        let [c, d, e, f] = step.k.to_ne_bytes();
-        [a, b, step.if_true, step.if_false, c, d, e, f]
-    };
-    Ok(steps.into_iter().flat_map(bytes).collect())
+    Ok(steps)
 }
 
 /// The list in the form of the runtime specification, which is Docker's less its comments and the machines that this is not.

@@ -6,12 +6,14 @@ mod docker;
 mod gvisor;
 mod printed;
 mod table;
+mod vm;
 
 use crate::clients::REAL;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
 use crate::rig::{eventually, tools};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -87,6 +89,32 @@ async fn run(mut command: Command) -> Output {
         .await
         .expect("it does not end")
         .unwrap()
+}
+
+/// The command sees the caller's terminal: its size and the change of it, its keys one by one, and `Ctrl-C` as a signal;
+/// and the terminal is left as it was.
+async fn terminal(rig: &Rig, options: &[&str]) {
+    let script = "stty size; stty -icanon -echo; printf 'one key: '; dd bs=1 count=1 2>/dev/null; echo; stty sane
+        trap 'stty size; echo changed' WINCH; trap 'echo stopped; exit 4' INT; echo ready; while :; do sleep 0.1; done";
+    let asked = command(rig, Who::Us, options, &["sh", "-c", script]);
+    let mut driver = Command::new(tools::need("python3"));
+    driver.arg("-c").arg(include_str!("terminal.py"));
+    driver.arg(asked.get_program()).args(asked.get_args());
+    driver
+        .env_clear()
+        .envs(asked.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    driver.current_dir(rig.dir().join("work")).stdin(Stdio::null());
+    let (out, err) = told(&run(driver).await);
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}\n{err}"));
+    let printed = seen["printed"].as_str().unwrap();
+    for part in ["24 100\r\n", "one key: k\r\n", "31 90\r\nchanged", "stopped"] {
+        assert!(printed.contains(part), "no {part:?} in {printed}");
+    }
+    assert_eq!(
+        (&seen["code"], &seen["restored"]),
+        (&json!(4), &json!(true)),
+        "{printed}"
+    );
 }
 
 fn told(output: &Output) -> (String, String) {

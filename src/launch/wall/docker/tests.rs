@@ -40,6 +40,7 @@ fn plan() -> Plan {
         }),
         platform: "",
         mark: Some(Mark::own()),
+        machine: crate::launch::wall::vm::Settings::default(),
     }
 }
 
