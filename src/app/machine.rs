@@ -123,6 +123,9 @@ async fn boot(machine: &Machine, note: &Path) -> Result<(Running, UnixStream, Aw
     let mut told = String::new();
     for (accelerator, patience) in BOOT {
         let helped = accelerator == Accelerator::Kvm;
+        let Some(words) = machine.words(accelerator) else {
+            continue;
+        };
         if helped && (hopeless || !Accelerator::is_offered()) {
             continue;
         }
@@ -131,7 +134,7 @@ async fn boot(machine: &Machine, note: &Path) -> Result<(Running, UnixStream, Aw
         }
         let awaiting = Awaiting::bind(&machine.sockets)
             .map_err(|error| Error::Machine(format!("cannot listen in {}: {error}", machine.sockets.display())))?;
-        let mut running = Running::start(machine, accelerator).await?;
+        let mut running = Running::start(machine, &words).await?;
         let begun = tokio::select! {
             accepted = timeout(patience, awaiting.control.accept()) => accepted.ok().and_then(Result::ok),
             () = running.ended() => None,
@@ -145,6 +148,9 @@ async fn boot(machine: &Machine, note: &Path) -> Result<(Running, UnixStream, Aw
         }
         told = running.console();
         running.kill().await;
+    }
+    if told.is_empty() {
+        told.push_str("nothing; is there a KVM that works?");
     }
     Err(Error::Machine(format!(
         "it does not begin; the last that it wrote:\n{told}"

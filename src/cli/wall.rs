@@ -12,8 +12,8 @@ use std::path::PathBuf;
 /// Which wall, and what it shows.
 #[derive(Debug, clap::Args)]
 pub struct WallArgs {
-    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `vm` (a virtual machine), `none`,
-    /// or `auto`, the strongest that this machine has at no great cost
+    /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `vm` (a virtual machine),
+    /// `firecracker` (one too), `none`, or `auto`, the strongest that this machine has at no great cost
     #[arg(long, value_name = "WALL", default_value = "none")]
     sandbox: Sandbox,
     /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
@@ -50,9 +50,41 @@ struct MachineArgs {
     /// With `vm`: what the machine is built like; without it, `q35`
     #[arg(long, value_name = "TYPE")]
     machine: Option<vm::Hardware>,
-    /// With `vm`: the command is root of its machine
+    /// With `vm` or `firecracker`: the directory that is the machine's root, instead of this machine's programs
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// With `vm`: the machine gets a copy of what it is shown, which is read-only, and needs no 9p
+    #[arg(long)]
+    pack: bool,
+    /// With `vm` or `firecracker`: the command is root of its machine
     #[arg(long)]
     root: bool,
+}
+
+impl MachineArgs {
+    fn read(&self, wanted: Sandbox) -> Result<vm::Settings, Failed> {
+        let qemu = self.vsock_device.is_some() || self.machine.is_some() || self.pack;
+        let any = self.kernel.is_some() || self.rootfs.is_some() || self.root;
+        let firecracker = wanted == Sandbox::Firecracker;
+        if qemu && wanted != Sandbox::Vm || any && wanted != Sandbox::Vm && !firecracker {
+            let told = "`--kernel`, `--rootfs` and `--root` are about a machine, `--vsock-device`, `--machine` and `--pack` about \
+                        one of QEMU; ask for one with `--sandbox vm`";
+            return Err(Failed::Usage(told.to_owned()));
+        }
+        let rootfs = self.rootfs.as_deref().map(|dir| {
+            let missing = |error| Failed::Usage(format!("`--rootfs {}`: {error}", dir.display()));
+            dir.canonicalize().map_err(missing)
+        });
+        Ok(vm::Settings {
+            kernel: self.kernel.clone(),
+            device: self.vsock_device.clone(),
+            hardware: self.machine.unwrap_or_default(),
+            firecracker,
+            rootfs: rootfs.transpose()?,
+            pack: self.pack,
+            root: self.root,
+        })
+    }
 }
 
 /// The walls that can be asked for.
@@ -64,6 +96,7 @@ enum Sandbox {
     Podman,
     Gvisor,
     Vm,
+    Firecracker,
     None,
 }
 
@@ -73,13 +106,7 @@ impl WallArgs {
     /// # Errors
     /// When the flags do not go together, or name what is not there.
     pub fn read(&self) -> Result<Option<Wall>, Failed> {
-        let machine = &self.machine;
-        let described = machine.kernel.is_some() || machine.vsock_device.is_some() || machine.machine.is_some();
-        if self.sandbox != Sandbox::Vm && (described || machine.root) {
-            let told = "`--kernel`, `--vsock-device`, `--machine` and `--root` are about a machine; ask for one with \
-                        `--sandbox vm`";
-            return Err(Failed::Usage(told.to_owned()));
-        }
+        let machine = self.machine.read(self.sandbox)?;
         let Some(kind) = kind(self.sandbox, self.image.is_some()) else {
             let shows = self.workdir.is_some() || !self.mount.is_empty() || !self.unmask.is_empty();
             let bounds = self.memory.is_some() || self.cpus.is_some();
@@ -97,28 +124,32 @@ impl WallArgs {
         }
         let here = OsString::from(".");
         let most = Most::default();
-        Ok(Some(Wall {
+        let packed = machine.is_packed();
+        let wall = Wall {
             kind,
             image: self.image.clone(),
-            machine: vm::Settings {
-                kernel: machine.kernel.clone(),
-                device: machine.vsock_device.clone(),
-                hardware: machine.machine.unwrap_or_default(),
-                root: machine.root,
-            },
+            machine,
             most: Most {
                 memory: self.memory.map_or(most.memory, |mib| mib.saturating_mul(1024 * 1024)),
                 cpus: self.cpus.map_or(most.cpus, usize::from),
                 ..most
             },
-            workdir: Shared::parse(self.workdir.as_deref().unwrap_or(&here), true)?,
+            workdir: Shared::parse(self.workdir.as_deref().unwrap_or(&here), !packed)?,
             mounts: self
                 .mount
                 .iter()
                 .map(|text| Shared::parse(text, false))
                 .collect::<Result<_, _>>()?,
             unmask: self.unmask.iter().filter_map(|path| path.canonicalize().ok()).collect(),
-        }))
+        };
+        let writable = wall.mounts.iter().chain([&wall.workdir]).find(|one| one.writable);
+        match writable.filter(|_| packed) {
+            Some(one) => Err(Failed::Usage(format!(
+                "the machine gets a copy of {}: what is written there would not come back, so it cannot be `:rw`",
+                one.path.display()
+            ))),
+            None => Ok(Some(wall)),
+        }
     }
 }
 
@@ -132,7 +163,7 @@ fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
         // An image is an engine's; without one, none is needed.
         Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
         Sandbox::Gvisor => Some(Kind::Gvisor),
-        Sandbox::Vm => Some(Kind::Machine),
+        Sandbox::Vm | Sandbox::Firecracker => Some(Kind::Machine),
         Sandbox::Auto => {
             let there = wall::bwrap::find().is_some();
             if !there {

@@ -238,6 +238,71 @@ async fn a_terminal_in_a_machine_is_the_callers() {
     terminal(&rig, &with(&wall, &[])).await;
 }
 
+/// An image that is unpacked: one program, and files that something of Keyferry's lies over.
+fn unpacked(dir: &Path) -> PathBuf {
+    let root = dir.join("rootfs");
+    for part in ["bin", "etc/ssl/certs", "proc", "tmp", "var/tmp"] {
+        std::fs::create_dir_all(root.join(part)).unwrap();
+    }
+    std::fs::copy(tools::need("busybox"), root.join("bin/busybox")).unwrap();
+    for applet in ["sh", "cat", "grep", "nc", "head", "id", "ls", "df", "awk"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    for name in ["etc/hosts", "etc/ssl/certs/ca-certificates.crt"] {
+        std::fs::write(root.join(name), "the image's own\n").unwrap();
+    }
+    root
+}
+
+#[tokio::test]
+async fn an_unpacked_image_is_a_machines_root_and_a_packed_one_needs_no_directory_of_the_hosts() {
+    let (_origin, rig) = api().await;
+    let wall = wall(&rig, Who::Us);
+    let work = rig.dir().join("work");
+    std::fs::create_dir_all(&work).unwrap();
+    lay_out(&work);
+    std::fs::write(work.join("note"), "from outside\n").unwrap();
+    let root = unpacked(rig.dir());
+    let script = "id -u; cat note .env .aws/* 2>/dev/null; grep -c localhost /etc/hosts
+        grep -q CERTIFICATE /etc/ssl/certs/ca-certificates.crt && echo trusted
+        ls / | head -c 200 | grep -c -e usr -e root; (echo x >made) 2>/dev/null && echo wrote || echo refused
+        grep -c 9p /proc/mounts
+        printf 'GET http://other.test/ HTTP/1.1\\r\\nHost: other.test\\r\\nConnection: close\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1";
+    for (options, end) in [
+        (&["--rootfs", root.to_str().unwrap()][..], "wrote\n8\n"),
+        (
+            &["--rootfs", root.to_str().unwrap(), "--pack", "--machine", "microvm"],
+            "refused\n0\n",
+        ),
+    ] {
+        let output = run(command(&rig, Who::Us, &with(&wall, options), &["sh", "-c", script])).await;
+        let (out, err) = told(&output);
+        let lines = format!("1000\nfrom outside\n2\ntrusted\n0\n{end}HTTP/1.1 403 Forbidden\r\n");
+        assert_eq!(out, lines, "{err}");
+        assert_eq!(work.join("made").exists(), end.starts_with("wrote"));
+        let _ = std::fs::remove_file(work.join("made"));
+    }
+    for (options, code, why) in [
+        (&["--pack"][..], 125, "name a smaller root with `--rootfs DIR`"),
+        (
+            &["--pack", "--rootfs", root.to_str().unwrap(), "--workdir", ".:rw"],
+            2,
+            "it cannot be `:rw`",
+        ),
+    ] {
+        let output = run(command(&rig, Who::Us, &with(&wall, options), &["true"])).await;
+        let err = told(&output).1;
+        assert!(output.status.code() == Some(code) && err.contains(why), "{err}");
+    }
+    let firecracker = ["--sandbox", "firecracker", "--rootfs", root.to_str().unwrap()];
+    let output = run(command(&rig, Who::Us, &firecracker, &["true"])).await;
+    let err = told(&output).1;
+    assert!(
+        output.status.code() == Some(125) && err.contains("Firecracker is not on this machine"),
+        "{err}"
+    );
+}
+
 #[tokio::test]
 async fn what_a_machine_needs_and_is_not_there_is_told_in_words() {
     let (_origin, rig) = api().await;

@@ -8,66 +8,79 @@ pub(super) struct Archive {
     entries: u32,
 }
 
-const DIRECTORY: u32 = 0o040_000;
-const FILE: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
-const LAST: &str = "TRAILER!!!";
+/// What a name in an archive is, and whose.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    mode: u32,
+    owner: (u32, u32),
+}
 
-impl Archive {
-    /// A directory of root's. What it lies in must be there already.
-    pub(super) fn directory(&mut self, path: &str) {
-        self.entry(path, DIRECTORY | 0o755, &[]);
+impl Entry {
+    /// A directory with these permissions.
+    pub(super) fn directory(permissions: u32, owner: (u32, u32)) -> Self {
+        let mode = 0o040_000 | permissions;
+        Self { mode, owner }
     }
 
-    /// A file of root's that may be executed.
+    /// A file with these permissions.
+    pub(super) fn file(permissions: u32, owner: (u32, u32)) -> Self {
+        let mode = 0o100_000 | permissions;
+        Self { mode, owner }
+    }
+
+    /// A symbolic link; its content is where it leads.
+    pub(super) fn link(owner: (u32, u32)) -> Self {
+        let mode = 0o120_777;
+        Self { mode, owner }
+    }
+}
+
+const LAST: &[u8] = b"TRAILER!!!";
+
+impl Archive {
+    /// Adds an entry. What it lies in must be there already.
     ///
     /// # Errors
     /// When it is longer than 4 GiB, which the format cannot say.
-    pub(super) fn file(&mut self, path: &str, content: &[u8]) -> Result<(), TooLong> {
-        u32::try_from(content.len()).map_err(|_| TooLong)?;
-        self.entry(path, FILE | 0o755, content);
-        Ok(())
-    }
-
-    /// A symbolic link.
-    pub(super) fn link(&mut self, path: &str, target: &str) {
-        self.entry(path, LINK | 0o777, target.as_bytes());
-    }
-
-    /// The whole archive.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.entry(LAST, 0, &[]);
-        self.bytes
-    }
-
-    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
+    pub(super) fn add(&mut self, path: &[u8], entry: Entry, content: &[u8]) -> Result<(), TooLong> {
+        let length = |bytes: usize| u32::try_from(bytes).map_err(|_| TooLong);
         self.entries += 1;
-        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         // Number, mode, user, group, links, time, length, device, special device, length of the name, sum.
         let fields = [
             self.entries,
-            mode,
-            0,
-            0,
+            entry.mode,
+            entry.owner.0,
+            entry.owner.1,
             1,
             0,
-            length(content.len()),
+            length(content.len())?,
             0,
             0,
             0,
             0,
-            length(path.len() + 1),
+            length(path.len() + 1)?,
             0,
         ];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
-        self.bytes.extend_from_slice(path.as_bytes());
+        self.bytes.extend_from_slice(path);
         self.bytes.push(0);
         self.align();
         self.bytes.extend_from_slice(content);
         self.align();
+        Ok(())
+    }
+
+    /// The whole archive.
+    ///
+    /// # Errors
+    /// Never; the last name is short.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, TooLong> {
+        let last = Entry { mode: 0, owner: (0, 0) };
+        self.add(LAST, last, &[])?;
+        Ok(self.bytes)
     }
 
     fn align(&mut self) {
@@ -84,17 +97,19 @@ pub(super) struct TooLong;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::process::{Command, Stdio};
 
     #[test]
     fn what_is_packed_is_what_cpio_unpacks() {
         let mut archive = Archive::default();
-        archive.directory("a");
-        archive.file("a/odd", b"12345").unwrap();
-        archive.file("empty", b"").unwrap();
-        archive.link("lib64", "lib");
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        archive.add(b"a", Entry::directory(0o750, own), b"").unwrap();
+        archive.add(b"a/odd", Entry::file(0o640, own), b"12345").unwrap();
+        archive.add(b"empty", Entry::file(0o755, own), b"").unwrap();
+        archive.add(b"lib64", Entry::link(own), b"lib").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("archive"), archive.finish()).unwrap();
+        std::fs::write(dir.path().join("archive"), archive.finish().unwrap()).unwrap();
         let unpacked = Command::new("cpio")
             .args(["-i", "--quiet", "-F", "archive"])
             .current_dir(dir.path())
@@ -107,6 +122,8 @@ mod tests {
         );
         let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
         assert_eq!((read("a/odd"), read("empty")), (b"12345".to_vec(), Vec::new()));
+        let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("a"), mode("a/odd")), (0o750, 0o640));
         assert_eq!(
             std::fs::read_link(dir.path().join("lib64")).unwrap(),
             std::path::Path::new("lib")

@@ -3,7 +3,7 @@
 use super::super::super::child::{find, refused};
 use super::super::seccomp;
 use super::talk::Order;
-use super::{Error, failed};
+use super::{Error, failed, inside};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::CapabilitySet;
@@ -67,7 +67,8 @@ pub fn become_command(arguments: &[OsString]) -> Result<Infallible, Error> {
         return Err(Error::NoCommand);
     };
     let apart = rustix::process::setsid().map_err(io::Error::from);
-    let ready = apart.and_then(|_| {
+    let entered = apart.and_then(|_| inside::enter_root());
+    let ready = entered.and_then(|()| {
         if terminal == NONE {
             Ok(())
         } else {

@@ -1,7 +1,7 @@
 //! The first file system of a machine: this program, and the modules that it loads.
 
 use super::super::carried::Carried;
-use super::cpio::Archive;
+use super::cpio::{Archive, Entry};
 use super::kernel::Module;
 use super::{Error, failed};
 use std::fs;
@@ -12,7 +12,7 @@ pub const PROGRAM: &str = "keyferry";
 /// Where the modules are, in the order of their names.
 pub const MODULES: &str = "modules";
 /// Where what is needed first is mounted.
-pub const PLACES: [&str; 4] = ["proc", "system", "shared", "root"];
+pub const PLACES: [&str; 5] = ["dev", "proc", "system", "shared", "root"];
 
 /// The loader of a program that is not static, where such a program has it.
 const LOADER: &str = "lib/ld-linux-x86-64.so.2";
@@ -21,33 +21,32 @@ const LOADER: &str = "lib/ld-linux-x86-64.so.2";
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn pack(program: &Path, modules: &[Module]) -> Result<Vec<u8>, Error> {
+pub(super) fn pack(program: &Path, modules: &[Module]) -> Result<Archive, Error> {
+    let root = (0, 0);
     let mut archive = Archive::default();
+    let mut add = |path: &str, entry: Entry, content: &[u8]| {
+        let added = archive.add(path.as_bytes(), entry, content);
+        added.map_err(|error| failed(error.to_string()))
+    };
     for name in PLACES.into_iter().chain([MODULES, "lib"]) {
-        archive.directory(name);
+        add(name, Entry::directory(0o755, root), &[])?;
     }
-    archive.link("lib64", "lib");
-    let mut put = |path: &str, from: &Path| -> Result<(), Error> {
+    add("lib64", Entry::link(root), b"lib")?;
+    for (from, name) in &Carried::whole(program)?.files {
         let unreadable = |error| failed(format!("cannot read {}: {error}", from.display()));
         let bytes = fs::read(from).map_err(unreadable)?;
-        archive
-            .file(path, loaded(&bytes))
-            .map_err(|error| failed(error.to_string()))
-    };
-    for (from, name) in &Carried::whole(program)?.files {
-        match name.as_str() {
-            "keyferry" => put(PROGRAM, from)?,
-            "loader" => put(LOADER, from)?,
-            library => put(&format!("lib/{library}"), from)?,
-        }
+        let path = match name.as_str() {
+            "keyferry" => PROGRAM.to_owned(),
+            "loader" => LOADER.to_owned(),
+            library => format!("lib/{library}"),
+        };
+        add(&path, Entry::file(0o755, root), loaded(&bytes))?;
     }
     for (at, module) in modules.iter().enumerate() {
         let path = format!("{MODULES}/{at:02}-{}", module.name);
-        archive
-            .file(&path, &module.bytes)
-            .map_err(|error| failed(error.to_string()))?;
+        add(&path, Entry::file(0o644, root), &module.bytes)?;
     }
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 /// What of a program is loaded to run it: in a build for tests, far less than its file holds.

@@ -6,7 +6,7 @@ use super::super::{HOME, ROOM};
 use super::initramfs::MODULES;
 use super::talk::Order;
 use rustix::fs::{FileType, Gid, Mode, Uid, chown, makedev, mknodat};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
@@ -36,8 +36,10 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     }
 }
 
-/// The new root while it is built.
+/// The command's root.
 const ROOT: &str = "/root";
+/// What is made here, whatever an image has of the name.
+const OURS: [&str; 6] = ["/dev", "/home", "/proc", "/run", "/sys", "/tmp"];
 /// No device and no file with a user of its own counts.
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
@@ -79,7 +81,7 @@ fn loopback() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the clock, and builds what the order shows. Afterwards the root is the command's.
+/// Sets the clock, and builds what the order shows, below [`ROOT`]. This process keeps the root that has its own program.
 ///
 /// # Errors
 /// What failed.
@@ -89,6 +91,49 @@ pub fn furnish(order: &Order) -> Result<(), Failed> {
         tv_nsec: 0,
     };
     rustix::time::clock_settime(rustix::time::ClockId::Realtime, now).doing("cannot set the clock")?;
+    if !order.packed {
+        exports()?;
+    }
+    mount("root", ROOT, "tmpfs", PLAIN, c"mode=755").doing("cannot mount a root")?;
+    system()?;
+    devices()?;
+    let (uid, gid) = order.owner;
+    room("/tmp", "mode=1777")?;
+    room(HOME, &format!("mode=700,uid={uid},gid={gid}"))?;
+    directory("/var")?;
+    if at("/var/tmp").is_dir() {
+        room("/var/tmp", "mode=1777")?;
+    } else {
+        symlink("/tmp", at("/var/tmp")).doing("cannot link /var/tmp")?;
+    }
+    directory("/proc")?;
+    // Of others' processes, and that is this one, a user sees nothing.
+    mount("proc", at("/proc"), "proc", PLAIN | MountFlags::NOEXEC, c"hidepid=2").doing("cannot mount /proc")?;
+    for (path, writable) in &order.shown {
+        show(Path::new(OsStr::from_bytes(path)), *writable)?;
+    }
+    for (from, to) in &order.over {
+        let to = Path::new(OsStr::from_bytes(to));
+        if at(to).is_file() {
+            bind(&below("/shared", Path::new(OsStr::from_bytes(from))), to, false)?;
+        }
+    }
+    // Where this process makes the command's terminal.
+    mount_bind(at("/dev"), "/dev").doing("cannot show the devices")?;
+    let _ = mount_remount(ROOT, MountFlags::RDONLY | PLAIN, "");
+    Ok(())
+}
+
+/// Has the command's root as root from now on.
+///
+/// # Errors
+/// What the kernel said.
+pub fn enter_root() -> io::Result<()> {
+    rustix::process::chroot(ROOT)?;
+    std::env::set_current_dir("/")
+}
+
+fn exports() -> Result<(), Failed> {
     // Nothing outside changes the system's files meanwhile; of shared ones each look is a new one.
     export(
         "system",
@@ -99,34 +144,14 @@ pub fn furnish(order: &Order) -> Result<(), Failed> {
         "shared",
         MountFlags::empty(),
         c"trans=virtio,version=9p2000.L,msize=512000,cache=mmap",
-    )?;
-    mount("root", ROOT, "tmpfs", PLAIN, c"mode=755").doing("cannot mount a root")?;
-    system()?;
-    devices()?;
-    let (uid, gid) = order.owner;
-    room("/tmp", "mode=1777")?;
-    room(HOME, &format!("mode=700,uid={uid},gid={gid}"))?;
-    directory("/var")?;
-    symlink("/tmp", at("/var/tmp")).doing("cannot link /var/tmp")?;
-    directory("/proc")?;
-    // Of others' processes, and that is this one, a user sees nothing.
-    mount("proc", at("/proc"), "proc", PLAIN | MountFlags::NOEXEC, c"hidepid=2").doing("cannot mount /proc")?;
-    for (path, writable) in &order.shown {
-        show(Path::new(OsStr::from_bytes(path)), *writable)?;
-    }
-    std::env::set_current_dir(ROOT).doing("cannot enter the root")?;
-    mount_move(".", "/").doing("cannot move the root")?;
-    rustix::process::chroot(".").doing("cannot change the root")?;
-    std::env::set_current_dir("/").doing("cannot enter the root")?;
-    let _ = mount_remount("/", MountFlags::RDONLY | PLAIN, "");
-    Ok(())
+    )
 }
 
 fn export(name: &str, flags: MountFlags, options: &CStr) -> Result<(), Failed> {
     mount(name, format!("/{name}"), "9p", PLAIN | flags, options).doing(format!("cannot mount the export `{name}`"))
 }
 
-/// A path as it is called while the root is built.
+/// A path of the command's as it is called here.
 fn at(path: impl AsRef<Path>) -> PathBuf {
     below(ROOT, path.as_ref())
 }
@@ -139,9 +164,12 @@ fn directory(path: &str) -> Result<(), Failed> {
 fn system() -> Result<(), Failed> {
     for entry in fs::read_dir("/system").doing("cannot read the system")?.flatten() {
         let (from, name) = (entry.path(), Path::new("/").join(entry.file_name()));
+        if OURS.iter().any(|own| name == Path::new(own)) {
+            continue;
+        }
         if let Ok(target) = fs::read_link(&from) {
             symlink(target, at(&name)).doing("cannot link")?;
-        } else {
+        } else if from.is_dir() {
             fs::create_dir(at(&name)).doing("cannot make a directory")?;
             bind(&from, &name, false)?;
         }

@@ -16,8 +16,10 @@ pub struct Module {
     pub bytes: Vec<u8>,
 }
 
-/// What a machine cannot do without: vsock, and files from outside.
-const WANTED: &[&str] = &["vmw_vsock_virtio_transport", "9p", "9pnet_virtio"];
+/// What a machine cannot do without.
+const VSOCK: &[&str] = &["vmw_vsock_virtio_transport"];
+/// And one that has files from outside.
+const FILES: &[&str] = &["9p", "9pnet_virtio"];
 
 /// The one that is named, or this machine's own.
 ///
@@ -60,17 +62,24 @@ fn own() -> Option<PathBuf> {
     Some(newest.path())
 }
 
-/// The modules that a machine with this kernel loads, each after those it depends on. `transport` brings its devices.
+/// The modules that a machine with this kernel loads, each after those it depends on. `transport` brings its devices; with
+/// `files` it has some from outside.
 ///
 /// # Errors
 /// When the kernel lacks one, or a file cannot be read.
-pub fn modules(image: &Path, transport: &str) -> Result<Vec<Module>, Error> {
+pub fn modules(image: &Path, transport: &str, files: bool) -> Result<Vec<Module>, Error> {
     let tree = Tree::of(image)?;
     let mut loaded = Vec::new();
-    for name in [transport].iter().chain(WANTED) {
+    let files = if files { FILES } else { &[] };
+    for name in [transport].iter().chain(VSOCK).chain(files) {
         tree.load(name, &mut loaded)?;
     }
     Ok(loaded)
+}
+
+/// Whether a kernel has modules of its own somewhere; one without has built in what it needs.
+pub(super) fn has_modules(image: &Path) -> bool {
+    Tree::of(image).is_ok()
 }
 
 /// Where a kernel's modules lie, by name.
@@ -84,7 +93,8 @@ impl Tree {
     fn of(image: &Path) -> Result<Self, Error> {
         let version = image
             .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
+            .and_then(|name| name.to_str()?.strip_prefix("vmlinu"))
+            .and_then(|rest| rest.strip_prefix(['z', 'x'])?.strip_prefix('-'));
         // Unpacked somewhere, a kernel has its modules beside it; some systems keep the two in one directory.
         let beside = image.parent().and_then(Path::parent);
         let mut places: Vec<PathBuf> = Vec::new();
@@ -123,7 +133,8 @@ impl Tree {
         }
         let path = self.files.get(name).ok_or_else(|| {
             failed(format!(
-                "the kernel of {} has no module `{name}`; kernels for clouds lack some: take another with `--kernel`",
+                "the kernel of {} has no module `{name}`; kernels for clouds lack some: take another with \
+                 `--kernel`, or one copy of the files with `--pack`",
                 self.dir.display()
             ))
         })?;
@@ -216,7 +227,7 @@ mod tests {
         )
         .unwrap();
         let image = dir.path().join("boot/vmlinuz-6.1");
-        let names: Vec<_> = modules(&image, "virtio_pci")
+        let names: Vec<_> = modules(&image, "virtio_pci", true)
             .unwrap()
             .into_iter()
             .map(|one| one.name)
@@ -225,7 +236,7 @@ mod tests {
             names,
             ["virtio", "virtio_ring", "virtio_pci", "9pnet", "9p", "9pnet_virtio"]
         );
-        let error = modules(&image, "virtio_mmio").unwrap_err().to_string();
+        let error = modules(&image, "virtio_mmio", false).unwrap_err().to_string();
         assert!(
             error.contains("no module `virtio_mmio`") && error.contains("--kernel"),
             "{error}"

@@ -21,8 +21,8 @@ pub(super) struct Machine<'a> {
     pub(super) initramfs: &'a Path,
     /// The socket of the program that plays its vsock device.
     pub(super) vsock: &'a Path,
-    /// A directory that it may read, and one that it may write to.
-    pub(super) exports: [(&'a str, &'a Path, bool); 2],
+    /// Directories that it gets: a name, where, and whether it may write there.
+    pub(super) exports: &'a [(&'a str, &'a str, bool)],
 }
 
 /// The arguments for QEMU.
@@ -52,8 +52,7 @@ pub(super) fn arguments(machine: &Machine<'_>) -> Vec<OsString> {
     add("-chardev", format!("socket,id=vsock,path={}", machine.vsock.display()));
     add("-device", format!("vhost-user-vsock-{bus},chardev=vsock"));
     for (name, dir, writable) in machine.exports {
-        let readonly = if writable { "off" } else { "on" };
-        let dir = dir.display();
+        let readonly = if *writable { "off" } else { "on" };
         add(
             "-fsdev",
             format!("local,id={name},path={dir},security_model=none,multidevs=remap,readonly={readonly}"),
@@ -87,5 +86,5 @@ fn command_line(machine: &Machine<'_>) -> String {
         // It has no timer by which a kernel could measure these, and would hang trying.
         line.push_str(" tsc_early_khz=1000000 lpj=4000000");
     }
-    format!("{line} rdinit=/{} -- {}", super::initramfs::PROGRAM, super::GUEST)
+    format!("{line} {}", super::first_process())
 }

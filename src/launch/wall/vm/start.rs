@@ -1,7 +1,7 @@
 //! A machine that runs, as a process of the host's.
 
 use super::super::super::child::{Ended, Tether, lost, refused, start, tethered};
-use super::{Accelerator, Error, Machine};
+use super::{Error, Machine};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
@@ -23,13 +23,13 @@ pub struct Running {
 const KEPT: usize = 4096;
 
 impl Running {
-    /// Starts a machine.
+    /// Starts a machine with one of its command lines.
     ///
     /// # Errors
     /// When the system does not let it.
-    pub async fn start(machine: &Machine, accelerator: Accelerator) -> Result<Self, Error> {
+    pub async fn start(machine: &Machine, words: &[OsString]) -> Result<Self, Error> {
         let vars = vec![(OsString::from("PATH"), OsString::from("/usr/bin:/bin"))];
-        let (program, mut spawn) = tethered(&machine.words(accelerator), vars, &Tether::own_program())?;
+        let (program, mut spawn) = tethered(words, vars, &Tether::own_program())?;
         let failed = |cause| refused(&program, cause);
         // A machine that did not begin has left it at its end.
         (&machine.filter).rewind().map_err(failed)?;

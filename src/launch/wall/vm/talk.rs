@@ -27,6 +27,10 @@ pub struct Order {
     pub workdir: Vec<u8>,
     /// Directories and files shown from outside, the shallower first, and whether it may write there.
     pub shown: Vec<(Vec<u8>, bool)>,
+    /// What lies over files of these names, of those shown, where there are such.
+    pub over: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether it has no files from outside, but a copy of them from the beginning.
+    pub packed: bool,
     /// Its user and group.
     pub owner: (u32, u32),
     /// Processes and threads that it may have.
@@ -181,6 +185,8 @@ mod tests {
             variables: vec![b"A=\xfe".to_vec()],
             workdir: b"/w".to_vec(),
             shown: vec![(b"/w".to_vec(), true)],
+            over: vec![(b"/a/hosts".to_vec(), b"/etc/hosts".to_vec())],
+            packed: false,
             owner: (1000, 1000),
             tasks: 7,
             gateway: true,

@@ -27,9 +27,14 @@ pub(super) fn words(bwrap: PathBuf, plan: &Plan, filter: i32, own: &[(&Path, &st
     for (from, to, writable) in own {
         line.bind(if *writable { "--bind" } else { "--ro-bind" }, from, to);
     }
-    line.programs(plan, SYSTEM);
-    line.bind("--ro-bind", &plan.dir, below(SHARED, &plan.dir));
-    line.shared(plan, SHARED);
+    if !plan.machine.is_packed() {
+        match &plan.machine.rootfs {
+            Some(rootfs) => line.bind("--ro-bind", rootfs, SYSTEM),
+            None => line.programs(plan, SYSTEM),
+        }
+        line.bind("--ro-bind", &plan.dir, below(SHARED, &plan.dir));
+        line.shared(plan, SHARED);
+    }
     line.add(["--remount-ro", "/", "--chdir", "/"]);
     line.add(["--seccomp".to_owned(), filter.to_string()]);
     line.add(["--"]);
