@@ -9,6 +9,7 @@ use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
 use crate::config::model::{Mount, Source};
+use crate::launch::child::Signals;
 use crate::launch::{self, Exit, Given, Tether, Withheld, wall};
 use crate::listen::Inherited;
 use crate::listen::bound::Local;
@@ -139,7 +140,10 @@ impl Prepared {
         let appending = self.around.appending();
         let exit = match self.around.machine() {
             Some(machine) => machine::run(machine, &self.data_dir.join("no-kvm")).await,
-            None => launch::child::run(&self.around.words, self.around.vars(), &tether).await,
+            None => {
+                let signals = self.around.lifeline().map_or(Signals::Own, Signals::Said);
+                launch::child::run(&self.around.words, self.around.vars(), &tether, signals).await
+            }
         };
         drop(appending);
         self.around.clear(exit.as_ref().ok().copied());

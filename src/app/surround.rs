@@ -5,6 +5,7 @@ use crate::config::model::{Bind, Listen, Speak};
 use crate::launch::wall::bounds::{Bounds, Most};
 use crate::launch::wall::engine::{self, Looking};
 use crate::launch::wall::gvisor::Appending;
+use crate::launch::wall::lifeline::Lifeline;
 use crate::launch::wall::mark::Mark;
 use crate::launch::wall::{self, Built, Kind, Masked, Shared, User, vm};
 use crate::launch::{self, Environment, Exit, Given};
@@ -12,7 +13,6 @@ use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -83,7 +83,7 @@ struct Standing {
     /// The command may write there, and cannot.
     unwritable: Option<PathBuf>,
     /// As long as this is open, the bridge inside knows that Keyferry is there.
-    _lifeline: UnixListener,
+    lifeline: Lifeline,
 }
 
 impl Surrounded {
@@ -110,7 +110,7 @@ impl Surrounded {
         };
         let environment = behind(&wall, &caller, given, further)?;
         let socket_dir = given.dir.with_file_name(SOCKET_DIR);
-        let lifeline = lifeline(&socket_dir)?;
+        let lifeline = Lifeline::open(&socket_dir).context("cannot make a socket for the bridge")?;
         let ways = [wall::ADDRESS, wall::GATEWAY].into_iter().zip(wall.kind.sockets());
         let ways = ways.filter(|(_, socket)| socket_dir.join(socket).exists());
         let place = Place {
@@ -136,7 +136,7 @@ impl Surrounded {
                 terminal: plan.terminal,
                 bounds,
                 unwritable: writable.filter(|dir| foreign && !plan.user.may_write(dir)),
-                _lifeline: lifeline,
+                lifeline,
                 built,
             }),
         })
@@ -145,6 +145,12 @@ impl Surrounded {
     /// The machine to be started, if that is its wall.
     pub(super) fn machine(&mut self) -> Option<vm::Machine> {
         self.wall.as_mut()?.built.machine.take()
+    }
+
+    /// How signals reach the command, where they would end the program that keeps its wall up.
+    pub(super) fn lifeline(&self) -> Option<&Lifeline> {
+        let wall = self.wall.as_ref().filter(|wall| wall.kind == Kind::Bwrap);
+        wall.map(|wall| &wall.lifeline)
     }
 
     /// The wall's name.
@@ -281,17 +287,6 @@ pub(super) fn plan(
 fn terminal(kind: Kind) -> bool {
     let whole = kind == Kind::Bwrap || std::io::stdout().is_terminal();
     std::io::stdin().is_terminal() && whole
-}
-
-/// A socket that is there as long as this process. Nobody is ever answered on it: that a connection ends is all it says.
-fn lifeline(dir: &Path) -> Result<UnixListener> {
-    let path = dir.join(wall::LIFELINE);
-    let open = || {
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
-        Ok::<_, std::io::Error>(listener)
-    };
-    open().context("cannot make a socket for the bridge")
 }
 
 /// A directory for one run; those of runs that were killed go.

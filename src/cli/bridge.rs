@@ -5,13 +5,13 @@ use crate::app::bridge::{Bridge, Far, told};
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
 use crate::config::model::Bind;
+use crate::launch::child::Signals;
 use crate::launch::{self, Tether};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `bridge` takes.
@@ -27,9 +27,13 @@ pub struct BridgeArgs {
     /// Where Keyferry listens: `unix:/run/keyferry/proxy.sock` or `vsock:2:8080` (the host is 2)
     #[arg(long, value_name = "SOCKET", required = true)]
     to: Vec<Far>,
-    /// End, and the command with it, when whoever holds this socket does
+    /// End, and the command with it, when whoever holds this socket does; each byte there is a signal for the command
     #[arg(long, value_name = "SOCKET", hide = true)]
     lifeline: Option<Far>,
+    /// The command is at a terminal, and its keys' signals reach it by themselves, though whoever starts the bridge ignores
+    /// them
+    #[arg(long, hide = true, requires = "lifeline")]
+    foreground: bool,
     /// Connections at one time; further ones wait
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -96,18 +100,18 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
     open(bridges);
     let vars = launch::behind(std::env::vars_os(), &proxy);
     let tether = tether();
-    let command = launch::child::run(&args.command, vars, &tether);
-    let exit = match &args.lifeline {
-        None => command.await,
-        Some(far) => {
-            let mut lifeline = reached(far).await?;
-            tokio::select! {
-                exit = command => exit,
-                // Whatever it would say: nobody is there any more.
-                _ = lifeline.read_u8() => return Err(Failed::NotStarted("Keyferry itself has ended".into()).into()),
-            }
-        }
+    let mut lifeline = match &args.lifeline {
+        Some(far) => Some(reached(far).await?),
+        None => None,
     };
+    let signals = match &mut lifeline {
+        None => Signals::Own,
+        Some(lifeline) => Signals::Heard {
+            lifeline,
+            typed: args.foreground,
+        },
+    };
+    let exit = launch::child::run(&args.command, vars, &tether, signals).await;
     Ok(ExitCode::from(exit.map_err(Failed::Start)?.0))
 }
 

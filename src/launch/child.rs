@@ -1,6 +1,8 @@
 //! The command itself: started, signalled, waited for.
 
 use super::Error;
+use super::wall::lifeline::Lifeline;
+use crate::base::wire::Wire;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -11,6 +13,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::task::Poll;
+use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -65,6 +68,49 @@ impl Tether {
     }
 }
 
+/// How signals reach a command.
+#[derive(Debug)]
+pub enum Signals<'s> {
+    /// What reaches us is sent to it.
+    Own,
+    /// What reaches us is said to the bridge that stands before it.
+    Said(&'s Lifeline),
+    /// As [`Own`](Self::Own); and each byte that is read is sent to it, until there are no more, which ends it. `typed` says
+    /// that what a terminal sends comes to it by itself, and not to us alone.
+    Heard {
+        /// Where the bytes come from.
+        lifeline: &'s mut Wire,
+        /// Whether it is at a terminal.
+        typed: bool,
+    },
+}
+
+impl Signals<'_> {
+    /// The next byte that is said; never one where none is to come.
+    async fn heard(&mut self) -> io::Result<u8> {
+        match self {
+            Self::Heard { lifeline, .. } => lifeline.read_u8().await,
+            Self::Own | Self::Said(_) => std::future::pending().await,
+        }
+    }
+
+    fn pass_on(&self, pid: Pid, signal: Signal) {
+        let typed = matches!(signal, Signal::INT | Signal::QUIT);
+        let has_it = match self {
+            Self::Heard { typed: true, .. } => typed,
+            _ => typed && at_the_terminal(),
+        };
+        let said = match self {
+            Self::Said(lifeline) if !has_it => lifeline.say(signal).is_ok(),
+            _ => has_it,
+        };
+        if !said {
+            // It may have ended just now; then there is no one to tell.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
 /// Runs a command with exactly the variables of `env` and our standard streams, and waits for it.
 ///
 /// What a terminal sends (`SIGINT`, `SIGQUIT`, `SIGWINCH`, stop and continue) goes to the whole
@@ -73,9 +119,18 @@ impl Tether {
 ///
 /// # Errors
 /// When there is no such command, it cannot be executed, or the system refuses to start it.
-pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &Tether) -> Result<Exit, Error> {
+pub async fn run(
+    command: &[OsString],
+    env: Vec<(OsString, OsString)>,
+    tether: &Tether,
+    mut signals: Signals<'_>,
+) -> Result<Exit, Error> {
     let (program, spawn) = tethered(command, env, tether)?;
-    let mut arrivals = Arrivals::watch();
+    let mut arrivals = match signals {
+        // Whoever built the wall ignores what a terminal sends; the command does not.
+        Signals::Heard { typed: true, .. } => Arrivals::of(HEEDED),
+        _ => Arrivals::watch(),
+    };
     let failed = |cause| refused(&program, cause);
     let (pid, mut ended) = start(spawn).map_err(failed)?;
     let pid = pid.await.unwrap_or_else(|_| Err(lost())).map_err(failed)?;
@@ -83,7 +138,11 @@ pub async fn run(command: &[OsString], env: Vec<(OsString, OsString)>, tether: &
         tokio::select! {
             biased;
             status = &mut ended => return status.unwrap_or_else(|_| Err(lost())).map(Exit::from).map_err(failed),
-            signal = arrivals.next() => pass_on(pid, signal),
+            signal = arrivals.next() => signals.pass_on(pid, signal),
+            heard = signals.heard() => match heard {
+                Ok(number) => signalled(pid, number),
+                Err(_) => return Err(failed(io::Error::other("Keyferry itself has ended"))),
+            },
         }
     }
 }
@@ -233,6 +292,9 @@ fn runnable(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Those that are passed on.
+const HEEDED: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT];
+
 /// The signals that come in.
 #[derive(Debug)]
 pub struct Arrivals(Vec<(Signal, tokio::signal::unix::Signal)>);
@@ -242,8 +304,11 @@ impl Arrivals {
     /// and for the command.
     pub fn watch() -> Self {
         let ignored = ignored();
-        let watched = [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT].into_iter();
-        let heeded = watched.filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0);
+        Self::of(HEEDED.into_iter().filter(|it| ignored & (1 << (it.as_raw() - 1)) == 0))
+    }
+
+    fn of(heeded: impl IntoIterator<Item = Signal>) -> Self {
+        let heeded = heeded.into_iter();
         Self(
             heeded
                 .filter_map(|it| Some((it, signal(SignalKind::from_raw(it.as_raw())).ok()?)))
@@ -265,13 +330,11 @@ impl Arrivals {
     }
 }
 
-fn pass_on(pid: Pid, signal: Signal) {
-    let typed = matches!(signal, Signal::INT | Signal::QUIT);
-    if typed && at_the_terminal() {
-        return;
+/// Sends a signal by its number, if there is one of that number.
+fn signalled(pid: Pid, number: u8) {
+    if let Some(signal) = Signal::from_named_raw(number.into()) {
+        let _ = kill_process(pid, signal);
     }
-    // It may have ended just now; then there is no one to tell.
-    let _ = kill_process(pid, signal);
 }
 
 /// Whether our group is the one a terminal's keys go to.

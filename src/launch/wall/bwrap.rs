@@ -18,7 +18,12 @@ use std::path::{Path, PathBuf};
 pub fn build(plan: &Plan) -> Result<Built, Error> {
     let bwrap = find().ok_or(Error::NoWall("bubblewrap", "install the package `bubblewrap`"))?;
     let filter = filter(plan)?;
-    let mut words = vec![bwrap.into_os_string()];
+    let mut words: Vec<OsString> = Vec::new();
+    if plan.terminal {
+        // What its keys send is for the command, which is in the same group; who keeps the wall up must not end of it.
+        words.extend(["/bin/sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh"].map(OsString::from));
+    }
+    words.push(bwrap.into_os_string());
     words.extend(arguments(plan, filter.as_raw_fd()));
     Ok(Built {
         words,
@@ -64,7 +69,12 @@ pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     line.add([OsStr::new("--chdir"), plan.workdir.path.as_os_str()]);
     line.add(["--seccomp".to_owned(), filter.to_string()]);
     line.add(["--"]);
-    line.add(plan.bridge(&[format!("{OWN}/keyferry")]));
+    let mut bridge = plan.bridge(&[format!("{OWN}/keyferry")]);
+    if plan.terminal && plan.lifeline {
+        // Before the command.
+        bridge.insert(bridge.len() - 1, "--foreground".into());
+    }
+    line.add(bridge);
     line.add(&plan.words);
     line.0
 }

@@ -9,6 +9,7 @@ pub mod docker;
 pub mod engine;
 pub mod gvisor;
 pub mod inside;
+pub mod lifeline;
 pub mod mark;
 pub mod oci;
 pub mod printed;

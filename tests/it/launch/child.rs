@@ -1,6 +1,7 @@
 //! Starting a command and passing on how it ended.
 
 use crate::rig::tools;
+use keyferry::launch::child::Signals;
 use keyferry::launch::child::run;
 use keyferry::launch::{Error, Exit, Tether};
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ fn env() -> Vec<(OsString, OsString)> {
 }
 
 async fn both_ways(command: &[&str]) -> u8 {
-    let loose = run(&words(command), env(), &Tether::Loose).await.unwrap();
+    let loose = run(&words(command), env(), &Tether::Loose, Signals::Own).await.unwrap();
     let tethered = run(
         &words(command),
         env(),
@@ -28,6 +29,7 @@ async fn both_ways(command: &[&str]) -> u8 {
             own: tools::KEYFERRY.into(),
             enter: Vec::new(),
         },
+        Signals::Own,
     )
     .await
     .unwrap();
@@ -58,7 +60,9 @@ async fn what_cannot_be_started_has_a_code_of_its_own() {
     let command = |name: &str| words(&[name]);
     let failure = async |name: &str, path: &str| {
         let env = vec![("PATH".into(), path.into())];
-        run(&command(name), env, &Tether::Loose).await.unwrap_err()
+        run(&command(name), env, &Tether::Loose, Signals::Own)
+            .await
+            .unwrap_err()
     };
     let here = dir.path().to_str().unwrap();
     let missing = failure("no-such-command", here).await;
@@ -74,7 +78,13 @@ async fn what_cannot_be_started_has_a_code_of_its_own() {
         "{refused}"
     );
     assert_eq!(failure(here, here).await.exit_code(), 126, "a directory");
-    assert_eq!(run(&[], env(), &Tether::Loose).await.unwrap_err().exit_code(), 125);
+    assert_eq!(
+        run(&[], env(), &Tether::Loose, Signals::Own)
+            .await
+            .unwrap_err()
+            .exit_code(),
+        125
+    );
     // Executable by its bits, but no program: only the kernel can tell.
     std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(&plain, [0x7f, b'E', b'L', b'F', 0, 0]).unwrap();

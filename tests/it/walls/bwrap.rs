@@ -2,12 +2,13 @@
 
 use super::table::{Trial, nothing_escapes};
 use super::{
-    Who, base_urls_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry, run, told,
+    Who, base_urls_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry, run, terminal, told,
     what_is_allowed_works,
 };
 use crate::clients::{REAL, api};
-use crate::rig::tools;
+use crate::rig::{eventually, tools};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 const WALL: &[&str] = &["--sandbox", "bwrap"];
 
@@ -47,6 +48,37 @@ async fn a_base_url_leads_out_of_bubblewrap() {
 async fn a_commands_end_is_told_as_it_is() {
     let (_origin, rig) = api().await;
     ends_are_told_as_they_are(&rig, WALL).await;
+}
+
+#[tokio::test]
+async fn a_terminal_behind_it_is_the_callers_and_so_it_is_without_a_wall() {
+    let (_origin, rig) = api().await;
+    terminal(&rig, WALL).await;
+    terminal(&rig, &["--sandbox", "none"]).await;
+}
+
+#[tokio::test]
+async fn a_signal_to_keyferry_reaches_the_command_behind_it_which_may_take_its_time() {
+    let (_origin, rig) = api().await;
+    let work = rig.dir().join("work");
+    let script = "trap 'sleep 1; echo heard >heard; exit 3' TERM; echo up >up; while :; do sleep 0.1; done";
+    for signal in ["TERM", "HUP", "INT"] {
+        let script = script.replace("TERM", signal);
+        let mut command = command(&rig, Who::Us, WALL, &["sh", "-c", &script]);
+        let mut keyferry = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("the command", || work.join("up").exists().then_some(())).await;
+        let sent = Command::new("kill")
+            .args(["-s", signal, &keyferry.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let status = tokio::task::spawn_blocking(move || keyferry.wait())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(status.code(), Some(3), "{signal}");
+        std::fs::remove_file(work.join("heard")).unwrap();
+        std::fs::remove_file(work.join("up")).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ others = [1, 22, 80, 443, 1024, 3127, *range(3129, 3140), 5000, 8080, 9999]
 attempt("vsock ports", lambda: reached([(2, port) for port in others]))
 attempt("vsock machines", lambda: reached([(cid, 3128) for cid in (0, 1, 3, 4, 5)]))
 attempt("masked", read(".env"))
-attempt("masked by root", read("/proc/1/root" + os.getcwd() + "/.env"))
+attempt("masked by root", read("/proc/1/root/shared" + os.getcwd() + "/.env"))
 attempt("masked by unmount", unmounted)
 attempt("masked by a second mount", second_mount)
 attempt("masked directory", lambda: str(os.listdir(".aws")))

@@ -11,6 +11,7 @@ import termios
 import time
 
 printed = b""
+status = None
 
 
 def size(rows, columns):
@@ -18,18 +19,17 @@ def size(rows, columns):
 
 
 def until(words):
-    global printed
+    """Reads until these are printed, or the command has ended."""
+    global printed, status
     end = time.monotonic() + 120
     while words not in printed and time.monotonic() < end:
-        if not select.select([master], [], [], 1)[0]:
-            continue
-        try:
-            piece = os.read(master, 4096)
-        except OSError:
+        if select.select([master], [], [], 0.5)[0]:
+            printed += os.read(master, 4096)
+        elif status is None:
+            ended, how = os.waitpid(child, os.WNOHANG)
+            status = how if ended else None
+        else:
             return
-        if not piece:
-            return
-        printed += piece
 
 
 master, slave = pty.openpty()
@@ -49,6 +49,7 @@ size(31, 90)
 until(b"changed")
 os.write(master, b"\x03")
 until(b"stopped")
-status = os.waitpid(child, 0)[1]
+if status is None:
+    status = os.waitpid(child, 0)[1]
 restored = termios.tcgetattr(slave) == before
 print(json.dumps({"printed": printed.decode(errors="replace"), "code": os.waitstatus_to_exitcode(status), "restored": restored}))

@@ -266,13 +266,13 @@ async fn an_unpacked_image_is_a_machines_root_and_a_packed_one_needs_no_director
     let script = "id -u; cat note .env .aws/* 2>/dev/null; grep -c localhost /etc/hosts
         grep -q CERTIFICATE /etc/ssl/certs/ca-certificates.crt && echo trusted
         ls / | head -c 200 | grep -c -e usr -e root; (echo x >made) 2>/dev/null && echo wrote || echo refused
-        grep -c 9p /proc/mounts
+        grep -q 9p /proc/mounts && echo directories || echo copies
         printf 'GET http://other.test/ HTTP/1.1\\r\\nHost: other.test\\r\\nConnection: close\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1";
     for (options, end) in [
-        (&["--rootfs", root.to_str().unwrap()][..], "wrote\n8\n"),
+        (&["--rootfs", root.to_str().unwrap()][..], "wrote\ndirectories\n"),
         (
             &["--rootfs", root.to_str().unwrap(), "--pack", "--machine", "microvm"],
-            "refused\n0\n",
+            "refused\ncopies\n",
         ),
     ] {
         let output = run(command(&rig, Who::Us, &with(&wall, options), &["sh", "-c", script])).await;

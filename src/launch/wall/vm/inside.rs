@@ -6,7 +6,7 @@ use super::super::{HOME, ROOM};
 use super::initramfs::MODULES;
 use super::talk::Order;
 use rustix::fs::{FileType, Gid, Mode, Uid, chown, makedev, mknodat};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
@@ -119,7 +119,7 @@ pub fn furnish(order: &Order) -> Result<(), Failed> {
         }
     }
     // Where this process makes the command's terminal.
-    mount_bind(at("/dev"), "/dev").doing("cannot show the devices")?;
+    mount_bind_recursive(at("/dev"), "/dev").doing("cannot show the devices")?;
     let _ = mount_remount(ROOT, MountFlags::RDONLY | PLAIN, "");
     Ok(())
 }
