@@ -158,10 +158,17 @@ impl Surrounded {
         self.wall.as_ref().map(|wall| wall.kind.name())
     }
 
-    /// Whether it is behind a wall that bounds neither its memory nor its processes.
-    pub fn unbounded(&self) -> bool {
-        let unbounded = |wall: &Standing| wall.kind.wants_bounds() && wall.bounds.is_none();
-        self.wall.as_ref().is_some_and(unbounded)
+    /// What its wall does not bound, in words, if that is anything.
+    pub fn unbounded(&self) -> Option<&'static str> {
+        let wall = self.wall.as_ref()?;
+        let unbounded = wall.kind.wants_bounds() && wall.bounds.is_none();
+        // Processes, bubblewrap's bridge bounds by itself.
+        let what = if wall.kind == Kind::Bwrap {
+            "memory is"
+        } else {
+            "memory and processes are"
+        };
+        unbounded.then_some(what)
     }
 
     /// Where it begins and is meant to write, if its user may not.

@@ -34,6 +34,9 @@ pub struct BridgeArgs {
     /// them
     #[arg(long, hide = true, requires = "lifeline")]
     foreground: bool,
+    /// Processes and threads that the command and whatever it starts may have
+    #[arg(long, value_name = "N", hide = true)]
+    tasks: Option<u64>,
     /// Connections at one time; further ones wait
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -100,10 +103,10 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
     open(bridges);
     let vars = launch::behind(std::env::vars_os(), &proxy);
     let tether = tether();
-    let mut lifeline = match &args.lifeline {
-        Some(far) => Some(reached(far).await?),
-        None => None,
-    };
+    let mut lifeline = held(args.lifeline.as_ref()).await?;
+    args.tasks
+        .map_or(Ok(()), launch::child::bound_tasks)
+        .map_err(Failed::Start)?;
     let signals = match &mut lifeline {
         None => Signals::Own,
         Some(lifeline) => Signals::Heard {
@@ -113,6 +116,13 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
     };
     let exit = launch::child::run(&args.command, vars, &tether, signals).await;
     Ok(ExitCode::from(exit.map_err(Failed::Start)?.0))
+}
+
+async fn held(lifeline: Option<&Far>) -> Result<Option<Wire>, Failed> {
+    match lifeline {
+        Some(far) => reached(far).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn reached(far: &Far) -> Result<Wire, Failed> {

@@ -150,10 +150,10 @@ fn introduce(prepared: &crate::app::run::Prepared) {
             dir.display()
         ));
     }
-    if prepared.around.unbounded() {
-        settings::say(
-            "keyferry: the command's memory and processes are not bounded: no control group can be made here",
-        );
+    if let Some(what) = prepared.around.unbounded() {
+        settings::say(&format!(
+            "keyferry: the command's {what} not bounded: no control group can be made here"
+        ));
     }
     super::wall::tell(&prepared.around.masked, prepared.withheld(), &prepared.placeholders);
 }

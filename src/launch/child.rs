@@ -3,7 +3,10 @@
 use super::Error;
 use super::wall::lifeline::Lifeline;
 use crate::base::wire::Wire;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
+    waitpid,
+};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -290,6 +293,23 @@ fn runnable(path: &Path) -> Result<(), Error> {
         Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Err(Error::NotExecutable(path.into())),
         Err(_) => Err(Error::NotFound(path.into())),
     }
+}
+
+/// Bounds the processes and threads of this user, where it is one of a namespace of its own, to so many.
+///
+/// # Errors
+/// When the system does not let it.
+pub fn bound_tasks(most: u64) -> Result<(), Error> {
+    let held = getrlimit(Resource::Nproc).maximum;
+    let most = Some(held.map_or(most, |held| held.min(most)));
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nproc, limit).map_err(|error| Error::Start {
+        command: "the command".into(),
+        cause: error.into(),
+    })
 }
 
 /// Those that are passed on.

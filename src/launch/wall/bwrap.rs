@@ -70,11 +70,12 @@ pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     line.add(["--seccomp".to_owned(), filter.to_string()]);
     line.add(["--"]);
     let mut bridge = plan.bridge(&[format!("{OWN}/keyferry")]);
-    if plan.terminal && plan.lifeline {
-        // Before the command.
-        bridge.insert(bridge.len() - 1, "--foreground".into());
-    }
+    // Before the command. Processes are counted in the namespace of users, for which no right is needed.
+    let end = bridge.split_off(bridge.len() - 1);
+    bridge.extend(["--tasks".into(), plan.most.tasks.to_string().into()]);
+    bridge.extend((plan.terminal && plan.lifeline).then(|| "--foreground".into()));
     line.add(bridge);
+    line.add(end);
     line.add(&plan.words);
     line.0
 }

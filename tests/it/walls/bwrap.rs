@@ -17,7 +17,7 @@ async fn every_way_out_of_bubblewrap_is_shut() {
     tools::need("bwrap");
     for who in everyone() {
         let (origin, rig) = api().await;
-        // Only root can make control groups here; without one, memory and processes are not bounded, and Keyferry says so.
+        // Only root can make control groups here; without one, memory is not bounded, and Keyferry says so.
         let bounded = who == Who::Us && rustix::process::geteuid().is_root();
         let trial = Trial {
             who,
@@ -79,6 +79,32 @@ async fn a_signal_to_keyferry_reaches_the_command_behind_it_which_may_take_its_t
         std::fs::remove_file(work.join("heard")).unwrap();
         std::fs::remove_file(work.join("up")).unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_ordinary_users_command_has_no_more_processes_than_its_bound() {
+    let (_origin, rig) = api().await;
+    let who = everyone().pop().unwrap();
+    let script = "
+import os, signal
+made = []
+try:
+    while len(made) < 6000:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        made.append(child)
+    print('unbounded')
+except BlockingIOError:
+    print('bounded', 3900 < len(made) < 4096)
+for child in made:
+    os.kill(child, 9)
+";
+    let output = run(command(&rig, who, WALL, &["python3", "-c", script])).await;
+    let (out, err) = told(&output);
+    assert_eq!(out, "bounded True\n", "{who:?}: {err}");
+    let tells = who == Who::Ordinary && rustix::process::geteuid().is_root();
+    assert_eq!(err.contains("the command's memory is not bounded"), tells, "{err}");
 }
 
 #[tokio::test]

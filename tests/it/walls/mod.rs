@@ -94,7 +94,7 @@ async fn run(mut command: Command) -> Output {
 /// The command sees the caller's terminal: its size and the change of it, its keys one by one, and `Ctrl-C` as a signal;
 /// and the terminal is left as it was.
 async fn terminal(rig: &Rig, options: &[&str]) {
-    let script = "stty size; stty -icanon -echo; printf 'one key: '; dd bs=1 count=1 2>/dev/null; echo; stty sane
+    let script = "stty size; before=$(stty -g); stty -icanon -echo; printf 'one key: '; dd bs=1 count=1 2>/dev/null; echo; stty $before
         trap 'stty size; echo changed' WINCH; trap 'echo stopped; exit 4' INT; echo ready; while :; do sleep 0.1; done";
     let asked = command(rig, Who::Us, options, &["sh", "-c", script]);
     let mut driver = Command::new(tools::need("python3"));

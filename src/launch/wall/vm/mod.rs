@@ -294,7 +294,11 @@ fn order(plan: &Plan, owner: User) -> Order {
         over: over.iter().map(|bind| (bytes(&bind.from), bytes(&bind.to))).collect(),
         packed: plan.machine.is_packed(),
         owner: (owner.uid, owner.gid),
-        tasks: plan.most.tasks,
+        // Each takes some memory of the machine's, whatever it does.
+        tasks: plan
+            .most
+            .tasks
+            .min(u32::try_from(plan.most.memory >> 21).unwrap_or(u32::MAX)),
         gateway: plan.ways.iter().any(|(address, _)| *address == GATEWAY),
         terminal: None,
         now: now.map_or(0, |now| now.as_secs()),
