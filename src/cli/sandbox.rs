@@ -1,8 +1,9 @@
-//! `keyferry sandbox`: walls to take away.
+//! `keyferry sandbox`: walls to take away, and roots for machines.
 
 use super::settings::{self, Failed};
 use super::wall::{WallArgs, tell};
 use crate::app::print::{Format, Request, print};
+use crate::launch::wall::vm::image;
 use anyhow::Result;
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,7 +20,20 @@ pub struct SandboxArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Print the command that builds the wall of `run`, around a command that goes through a running `serve`
-    Print(PrintArgs),
+    Print(Box<PrintArgs>),
+    /// Unpack an engine's image into a directory, for `run --sandbox vm --rootfs`
+    Image(ImageArgs),
+}
+
+/// What `sandbox image` takes.
+#[derive(Debug, clap::Args)]
+struct ImageArgs {
+    /// The image, as in `docker:debian:12` or `podman:debian:12`; the engine must have it
+    #[arg(long, value_name = "ENGINE:IMAGE")]
+    from: image::From,
+    /// The directory to make
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
 }
 
 /// What `sandbox print` takes.
@@ -56,8 +70,19 @@ enum Written {
 /// # Errors
 /// When the config has mistakes or no unix socket, or the wall cannot be had.
 pub fn run(args: SandboxArgs, explicit: Option<&Path>) -> Result<ExitCode> {
-    let Verb::Print(args) = args.verb;
     settings::log("warn");
+    let args = match args.verb {
+        Verb::Print(args) => *args,
+        Verb::Image(args) => {
+            let caller: Vec<_> = std::env::vars_os().collect();
+            image::unpack(&args.from, &args.out, &caller)?;
+            settings::say(&format!(
+                "{0} is made; `keyferry run --sandbox vm --rootfs {0}`",
+                args.out.display()
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let config = settings::need_config(explicit)?.0;
     let Some(wall) = args.wall.read()? else {
         return Err(Failed::Usage("say which wall with `--sandbox`; `none` is nothing to print".to_owned()).into());

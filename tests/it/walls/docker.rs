@@ -9,6 +9,7 @@ use crate::clients::{REAL, api};
 use crate::rig::docker::Docker;
 use crate::rig::eventually;
 use crate::rig::proxy::Rig;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -38,6 +39,29 @@ fn image(docker: &Docker, name: &str, programs: &[&str], changes: &[&str]) {
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(tree.path()).args(["-c", "."]);
     docker.import(tar, name, &changes);
+}
+
+#[tokio::test]
+async fn an_image_is_unpacked_whole_for_its_owner_alone_and_no_container_stays() {
+    let (_origin, rig) = api().await;
+    let (docker, rig) = beside(rig).await;
+    image(&docker, "bare", &["/bin/busybox"], &["ENV A=1"]);
+    let to = rig.dir().join("roots/bare");
+    let unpack = |from: &str| {
+        let words = ["sandbox", "image", "--from", from, "-o", to.to_str().unwrap()];
+        told(&rig.command(&words).output().unwrap())
+    };
+    let (_, err) = unpack("docker:no-such-image");
+    assert!(err.contains("no container of no-such-image") && !to.exists(), "{err}");
+    let (_, err) = unpack("docker:bare");
+    let unpacked = std::fs::read(to.join("bin/busybox")).unwrap_or_else(|_| panic!("{err}"));
+    assert!(unpacked == std::fs::read("/bin/busybox").unwrap());
+    assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
+    let beside: Vec<_> = std::fs::read_dir(to.parent().unwrap()).unwrap().flatten().collect();
+    assert_eq!(beside.len(), 1, "{beside:?}");
+    let (_, err) = unpack("docker:bare");
+    assert!(err.contains("is there already"), "{err}");
+    assert_eq!(docker.said(&["ps", "--all", "--quiet"]).await, "");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod cpio;
 pub mod enter;
 mod firecracker;
+pub mod image;
 pub mod initramfs;
 pub mod inside;
 pub mod kernel;
