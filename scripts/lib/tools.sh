@@ -50,6 +50,7 @@ install_apt() {
   command -v cpio >/dev/null || missing+=(cpio)
   [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || missing+=(busybox-static)
   command -v dockerd >/dev/null || [ -x /usr/sbin/dockerd ] || missing+=(docker.io)
+  command -v podman >/dev/null || missing+=(podman)
   command -v docker-compose >/dev/null || missing+=(docker-compose)
   command -v musl-gcc >/dev/null || missing+=(musl-tools)
   command -v python3 >/dev/null || missing+=(python3)

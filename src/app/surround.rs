@@ -4,7 +4,7 @@ use super::serve::loopback;
 use crate::config::model::{Bind, Listen, Speak};
 use crate::launch::wall::bounds::{Bounds, Most};
 use crate::launch::wall::engine::{self, Looking};
-use crate::launch::wall::gvisor::Appending;
+use crate::launch::wall::gvisor::{self, Appending};
 use crate::launch::wall::lifeline::Lifeline;
 use crate::launch::wall::mark::Mark;
 use crate::launch::wall::{self, Built, Kind, Masked, Shared, User, vm};
@@ -55,7 +55,7 @@ impl Wall {
         match self.kind {
             Kind::Bwrap | Kind::Machine => None,
             Kind::Container(engine) => Some(Looking::image(engine, self.image.clone(), caller)),
-            Kind::Gvisor => Some(Looking::platform(caller, data_dir.join("gvisor-platform"))),
+            Kind::Gvisor => Some(Looking::platform(caller, data_dir.join(gvisor::KNOWN))),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::app::surround::Wall;
 use crate::launch::Withheld;
 use crate::launch::wall::bounds::Most;
 use crate::launch::wall::engine::Engine;
-use crate::launch::wall::{self, Kind, Masked, Shared, vm};
+use crate::launch::wall::{Kind, Masked, Shared, choice, vm};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -107,19 +107,19 @@ impl WallArgs {
     /// When the flags do not go together, or name what is not there.
     pub fn read(&self) -> Result<Option<Wall>, Failed> {
         let machine = self.machine.read(self.sandbox)?;
-        let Some(kind) = kind(self.sandbox, self.image.is_some()) else {
+        let Some(kind) = kind(self.sandbox, self.image.is_some())? else {
             let shows = self.workdir.is_some() || !self.mount.is_empty() || !self.unmask.is_empty();
             let bounds = self.memory.is_some() || self.cpus.is_some();
-            if self.sandbox == Sandbox::None && (shows || bounds || self.image.is_some()) {
-                let told = "`--workdir`, `--mount`, `--unmask`, `--image`, `--memory` and `--cpus` are about a wall; ask for one \
-                        with `--sandbox auto`";
-                return Err(Failed::Usage(told.to_owned()));
+            if !(shows || bounds || self.image.is_some()) {
+                return Ok(None);
             }
-            return Ok(None);
+            let told = "`--workdir`, `--mount`, `--unmask`, `--image`, `--memory` and `--cpus` are about a wall; \
+                        ask for one with `--sandbox auto`";
+            return Err(Failed::Usage(told.to_owned()));
         };
         if !matches!(kind, Kind::Container(_)) && (self.image.is_some() || self.cpus.is_some()) {
-            let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker`, or \
-                    with gVisor for an image";
+            let told = "`--image` and `--cpus` are about a container; ask for one with `--sandbox docker` or `podman`, or \
+                        with `gvisor` and an image";
             return Err(Failed::Usage(told.to_owned()));
         }
         let here = OsString::from(".");
@@ -154,24 +154,31 @@ impl WallArgs {
 }
 
 /// What builds the wall that was asked for.
-fn kind(wanted: Sandbox, imaged: bool) -> Option<Kind> {
-    match wanted {
-        Sandbox::None => None,
-        Sandbox::Bwrap => Some(Kind::Bwrap),
-        Sandbox::Docker => Some(Kind::Container(Engine::Docker)),
-        Sandbox::Podman => Some(Kind::Container(Engine::Podman)),
+fn kind(wanted: Sandbox, imaged: bool) -> Result<Option<Kind>, Failed> {
+    let (docker, podman) = (Kind::Container(Engine::Docker), Kind::Container(Engine::Podman));
+    Ok(Some(match wanted {
+        Sandbox::None => return Ok(None),
+        Sandbox::Bwrap => Kind::Bwrap,
+        Sandbox::Docker => docker,
+        Sandbox::Podman => podman,
         // An image is an engine's; without one, none is needed.
-        Sandbox::Gvisor if imaged => Some(Kind::Container(Engine::DockerGvisor)),
-        Sandbox::Gvisor => Some(Kind::Gvisor),
-        Sandbox::Vm | Sandbox::Firecracker => Some(Kind::Machine),
-        Sandbox::Auto => {
-            let there = wall::bwrap::find().is_some();
-            if !there {
-                settings::say("keyferry: no wall: bubblewrap is not installed");
-            }
-            there.then_some(Kind::Bwrap)
-        }
+        Sandbox::Gvisor if imaged => Kind::Container(Engine::DockerGvisor),
+        Sandbox::Gvisor => Kind::Gvisor,
+        Sandbox::Vm | Sandbox::Firecracker => Kind::Machine,
+        Sandbox::Auto if imaged => chosen(&[docker, podman])?,
+        // gVisor and machines are stronger than those before them, and slow down whatever makes many system calls.
+        Sandbox::Auto => chosen(&[Kind::Bwrap, docker, podman, Kind::Gvisor])?,
+    }))
+}
+
+/// The first that can be had, having said why not those before it.
+fn chosen(kinds: &[Kind]) -> Result<Kind, Failed> {
+    let data_dir = settings::data_dir().map_err(|error| Failed::NotStarted(format!("{error:#}")))?;
+    let (kind, not) = choice::first(kinds, &std::env::vars_os().collect(), &data_dir)?;
+    for why in not {
+        settings::say(&format!("keyferry: not {why}"));
     }
+    Ok(kind)
 }
 
 /// Says what is covered of what the command is shown, and what is kept from it of the caller's variables.

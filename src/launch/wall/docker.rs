@@ -91,7 +91,7 @@ pub fn arguments(engine: Engine, plan: &Plan, files: &Files) -> Result<Vec<OsStr
     line.identity(engine, plan);
     line.walls(engine, files);
     line.bounds(plan);
-    line.rooms(plan);
+    line.rooms(engine, plan);
     line.files(plan, files)?;
     line.pair("--env-file", &files.environment);
     line.pair("--workdir", &plan.workdir.path);
@@ -117,10 +117,16 @@ pub(super) fn command(words: &[OsString], image: Option<&Image>) -> Result<Vec<O
 }
 
 /// Where it may write, beside what is shared: all of it in memory, and nothing of it a program.
-pub(super) fn rooms(plan: &Plan) -> Vec<String> {
+pub(super) fn rooms(engine: Engine, plan: &Plan) -> Vec<String> {
     let (uid, gid) = (plan.user.uid, plan.user.gid);
-    let room =
-        |path: &str, mode: &str| format!("{path}:rw,noexec,nosuid,nodev,size={ROOM},mode={mode},uid={uid},gid={gid}");
+    let room = |path: &str, mode: &str| {
+        let owned = match engine {
+            // It knows no owner of such a place; inside is nobody but the command.
+            Engine::Podman => "mode=1777".to_owned(),
+            Engine::Docker | Engine::DockerGvisor => format!("mode={mode},uid={uid},gid={gid}"),
+        };
+        format!("{path}:rw,noexec,nosuid,nodev,size={ROOM},{owned}")
+    };
     let mut rooms = vec![room("/tmp", "1777"), room(HOME, "0700")];
     // What an image declares so would be a directory on the disk, without a bound.
     let volumes = plan.image.iter().flat_map(|image| &image.volumes);
@@ -144,6 +150,9 @@ pub(super) fn binds(plan: &Plan, carried: &Carried) -> Vec<Bind> {
     binds.extend(below);
     binds
 }
+
+/// Open files, and processes of a user's, where an engine wants a number.
+const LIMIT: u64 = 1 << 15;
 
 struct Line(Vec<OsString>);
 
@@ -194,15 +203,16 @@ impl Line {
         // What it prints goes to the caller alone; kept on the disk as well, it could fill that.
         self.add(["--log-driver=none"]);
         if engine == Engine::Podman {
-            // By default it writes over the read-only root, and raises limits that not everybody may raise.
+            // By default there are places to write to in a read-only root.
             self.add(["--read-only-tmpfs=false", "--no-hosts", "--http-proxy=false"]);
             for (name, resource) in [
                 ("nofile", rustix::process::Resource::Nofile),
                 ("nproc", rustix::process::Resource::Nproc),
             ] {
-                let rustix::process::Rlimit { current, maximum } = rustix::process::getrlimit(resource);
-                let told = |limit: Option<u64>| limit.map_or("-1".to_owned(), |limit| limit.to_string());
-                self.add([format!("--ulimit={name}={}:{}", told(current), told(maximum))]);
+                // It raises both by default, which not everybody may; nor may its runtime always keep all that we have.
+                let ours = rustix::process::getrlimit(resource).maximum.unwrap_or(LIMIT);
+                let limit = ours.min(LIMIT);
+                self.add([format!("--ulimit={name}={limit}:{limit}")]);
             }
         }
     }
@@ -217,8 +227,8 @@ impl Line {
         self.add([format!("--cpus={}", most.cpus), format!("--pids-limit={}", most.tasks)]);
     }
 
-    fn rooms(&mut self, plan: &Plan) {
-        self.add(rooms(plan).into_iter().map(|room| format!("--tmpfs={room}")));
+    fn rooms(&mut self, engine: Engine, plan: &Plan) {
+        self.add(rooms(engine, plan).into_iter().map(|room| format!("--tmpfs={room}")));
         self.add([format!("--shm-size={ROOM}")]);
     }
 

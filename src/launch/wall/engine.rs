@@ -232,7 +232,11 @@ pub fn remove(engine: Engine, name: &str, caller: &Caller) {
 /// Removes the containers of Keyferrys that were killed. It takes as long as the engine does, so it is nobody's to wait for.
 pub fn sweep(engine: Engine, caller: &Caller) {
     let label = format!("label={LABEL}");
-    let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
+    let marked = match engine {
+        Engine::Docker | Engine::DockerGvisor => ".Label",
+        Engine::Podman => "index .Labels",
+    };
+    let format = format!("{{{{.ID}}}} {{{{{marked} \"{LABEL}\"}}}}");
     let words = ["ps", "--all", "--no-trunc", "--filter", &label, "--format", &format];
     let Ok(listed) = engine.ask(caller, &words) else { return };
     for line in String::from_utf8_lossy(&listed.stdout).lines() {

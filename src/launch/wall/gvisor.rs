@@ -21,6 +21,9 @@ use std::process::Command;
 /// is not refused but hangs.
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 
+/// In Keyferry's directory, the file that keeps which of them works.
+pub const KNOWN: &str = "gvisor-platform";
+
 /// Writes the bundle, and makes the command line that has `runsc` run it.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 pub mod bounds;
 pub mod bwrap;
 pub mod carried;
+pub mod choice;
 pub mod docker;
 pub mod engine;
 pub mod gvisor;

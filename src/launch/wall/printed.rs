@@ -128,7 +128,7 @@ pub fn compose(engine: Engine, plan: &Plan) -> Result<String, Error> {
     file.raw("pids_limit", &plan.most.tasks.to_string());
     file.raw("logging", "{ driver: none }");
     file.raw("healthcheck", "{ disable: true }");
-    file.list("tmpfs", &docker::rooms(plan));
+    file.list("tmpfs", &docker::rooms(engine, plan));
     file.volumes(plan, &files.carried)?;
     Ok(file.0)
 }

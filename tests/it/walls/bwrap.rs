@@ -2,10 +2,10 @@
 
 use super::table::{Trial, nothing_escapes};
 use super::{
-    Who, base_urls_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry, run, terminal, told,
-    what_is_allowed_works,
+    Who, base_urls_work, claude_does_its_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry,
+    run, terminal, told, what_is_allowed_works,
 };
-use crate::clients::{REAL, api};
+use crate::clients::api;
 use crate::rig::{eventually, tools};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -147,30 +147,20 @@ async fn when_keyferry_is_killed_nothing_of_the_command_is_left() {
 
 #[tokio::test]
 async fn claude_code_does_its_work_behind_the_wall() {
-    let (origin, rig) = crate::clients::claude::session().await;
-    let claude = tools::npm(".bin/claude");
-    let node = tools::installed().join("node");
-    for who in everyone().into_iter().take(1) {
-        let options = [
-            WALL,
-            &[
-                "--mount",
-                node.to_str().unwrap(),
-                "--keep-env",
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-            ],
-        ]
-        .concat();
-        let words = [
-            claude.to_str().unwrap(),
-            "-p",
-            "use the tool",
-            "--allowedTools",
-            "Bash(curl:*)",
-        ];
-        let (out, err) = told(&run(command(&rig, who, &options, &words)).await);
-        assert_eq!(out.trim(), "The tool said hello.", "{err}");
-        assert!(origin.seen().len() >= 2);
-        assert!(!out.contains(REAL) && !err.contains(REAL));
-    }
+    claude_does_its_work(WALL, |rig| rig).await;
+}
+
+#[tokio::test]
+async fn auto_takes_the_first_wall_that_can_be_had_and_says_which() {
+    let (_origin, rig) = api().await;
+    let rig = rig.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let auto = ["--sandbox", "auto"];
+    let (out, err) = told(&run(command(&rig, Who::Us, &auto, &["id", "-un"])).await);
+    assert!(out == "agent\n" && err.contains("keyferry: wall: bwrap"), "{out}{err}");
+    // An image is nothing for it.
+    let imaged = [&auto[..], &["--image", "any"]].concat();
+    let output = run(command(&rig, Who::Us, &imaged, &["true"])).await;
+    let err = told(&output).1;
+    assert!(output.status.code() == Some(125), "{err}");
+    assert!(err.contains("docker: docker's daemon does not answer"), "{err}");
 }

@@ -2,8 +2,8 @@
 
 use super::table::{Trial, nothing_escapes};
 use super::{
-    Who, base_urls_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry, run, share, told,
-    what_is_allowed_works,
+    Who, base_urls_work, claude_does_its_work, command, ends_are_told_as_they_are, everyone, nothing_outlives_keyferry,
+    run, share, told, what_is_allowed_works,
 };
 use crate::clients::{REAL, api};
 use crate::rig::docker::Docker;
@@ -95,6 +95,12 @@ async fn what_is_allowed_works_in_docker_with_a_credential_that_is_not_there() {
 async fn a_base_url_leads_out_of_a_container() {
     let docker = Docker::start().await;
     base_urls_work(WALL, |rig| rig.env("DOCKER_HOST", &docker.host())).await;
+}
+
+#[tokio::test]
+async fn claude_code_does_its_work_in_a_container() {
+    let docker = Docker::start().await;
+    claude_does_its_work(WALL, |rig| rig.env("DOCKER_HOST", &docker.host())).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod bwrap;
 mod docker;
 mod gvisor;
+mod podman;
 mod printed;
 mod table;
 mod vm;
@@ -234,4 +235,36 @@ async fn base_urls_work(wall: &[&str], at: impl FnOnce(Rig) -> Rig) {
     assert_eq!(told(&output).0, "hello", "{}", told(&output).1);
     assert_eq!(origin.only().all("x-api-key"), [REAL]);
     assert_eq!(rig.audit()[0]["way"], "gateway");
+}
+
+/// Claude Code has a command run, and says what came of it.
+async fn claude_does_its_work(wall: &[&str], at: impl FnOnce(Rig) -> Rig) {
+    let (origin, rig) = crate::clients::claude::session().await;
+    let rig = at(rig);
+    if wall != ["--sandbox", "bwrap"] {
+        share(&rig);
+    }
+    let claude = tools::npm(".bin/claude");
+    let node = tools::installed().join("node");
+    let options = [
+        wall,
+        &[
+            "--mount",
+            node.to_str().unwrap(),
+            "--keep-env",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+        ],
+    ]
+    .concat();
+    let words = [
+        claude.to_str().unwrap(),
+        "-p",
+        "use the tool",
+        "--allowedTools",
+        "Bash(curl:*)",
+    ];
+    let (out, err) = told(&run(command(&rig, Who::Us, &options, &words)).await);
+    assert_eq!(out.trim(), "The tool said hello.", "{err}");
+    assert!(origin.seen().len() >= 2);
+    assert!(!out.contains(REAL) && !err.contains(REAL));
 }

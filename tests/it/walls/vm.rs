@@ -27,7 +27,8 @@ fn wall(rig: &Rig, who: Who) -> Vec<String> {
     };
     let device = found(tools::installed().join("bin/vhost-device-vsock"), "vhost-device-vsock");
     let kernel = found(tools::installed().join("microvm/kernel"), "kernel");
-    let image = std::fs::read_dir(kernel.join("boot")).unwrap().flatten().next();
+    let mut boot = std::fs::read_dir(kernel.join("boot")).unwrap().flatten();
+    let image = boot.find(|one| one.file_name().to_string_lossy().starts_with("vmlinuz"));
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (device, image) = (path(&device), path(&image.unwrap().path()));
     ["--sandbox", "vm", "--vsock-device", &device, "--kernel", &image]
