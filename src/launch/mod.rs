@@ -59,6 +59,12 @@ pub enum Error {
     /// What an engine of containers says, or that it does not.
     #[error("{0}")]
     Engine(String),
+    /// A path that would give the machine away.
+    #[error(
+        "{} cannot be shared: through {} a command is as good as root of this machine; share what it needs beside that",
+        .0.display(), .1.display()
+    )]
+    EngineSocket(PathBuf, PathBuf),
     /// Keyferry's own program would not run in an image.
     #[error(
         "{} needs libraries that are not found, so it runs in no image: build it for a musl target \

@@ -229,7 +229,7 @@ impl Shared {
     /// Reads `PATH`, `PATH:ro` or `PATH:rw`; without a word, read-only unless `writable`.
     ///
     /// # Errors
-    /// When there is no such path.
+    /// When there is no such path, or an engine's socket is there.
     pub fn parse(text: &OsStr, writable: bool) -> Result<Self, Error> {
         let spelled = text.to_str();
         let (path, writable) = match spelled.and_then(|text| text.rsplit_once(':')) {
@@ -242,9 +242,39 @@ impl Shared {
             path: path.to_owned(),
             cause,
         })?;
+        if let Some(socket) = engine_socket(&path) {
+            return Err(Error::EngineSocket(path, socket));
+        }
         Ok(Self { path, writable })
     }
 }
+
+/// A socket at or below a path by which whoever reaches it has containers made, and so is as good as root.
+fn engine_socket(path: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::FileTypeExt;
+    let own = format!("/run/user/{}", rustix::process::getuid().as_raw());
+    let places = [
+        "/run",
+        "/run/containerd",
+        "/run/podman",
+        "/run/crio",
+        &own,
+        &format!("{own}/podman"),
+    ]
+    .map(PathBuf::from);
+    let places = places
+        .into_iter()
+        .filter(|place| place.starts_with(path))
+        .chain([path.to_owned()]);
+    let below = places.flat_map(|place| SOCKETS.iter().map(move |name| place.join(name)));
+    let itself = SOCKETS.iter().any(|name| path.ends_with(name)).then(|| path.to_owned());
+    below
+        .chain(itself)
+        .find(|path| fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket()))
+}
+
+/// What engines call theirs.
+const SOCKETS: &[&str] = &["docker.sock", "podman.sock", "containerd.sock", "crio.sock"];
 
 impl Plan {
     /// `keyferry bridge` with its flags, up to the command; `program` is how it is started inside.
@@ -322,3 +352,24 @@ const PASSED: &[&str] = &[
     "GOFLAGS",
     "NODE_ENV",
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn an_engines_socket_is_shared_with_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = |path: &Path| Shared::parse(path.as_os_str(), false);
+        fs::write(dir.path().join("podman.sock"), "a file").unwrap();
+        assert!(share(dir.path()).is_ok());
+        let socket = dir.path().join("docker.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for path in [dir.path(), &socket] {
+            let told = share(path).unwrap_err().to_string();
+            assert!(told.contains("as good as root"), "{told}");
+        }
+    }
+}
