@@ -120,7 +120,7 @@ fn ended_by(signal: rustix::process::Signal) -> Exit {
 async fn boot(machine: &Machine, note: &Path) -> Result<(Running, UnixStream, Awaiting), Error> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let hopeless = std::fs::read_to_string(note).is_ok_and(|noted| noted == release);
-    let mut told = String::new();
+    let (mut told, mut failed) = (String::new(), false);
     for (accelerator, patience) in BOOT {
         let helped = accelerator == Accelerator::Kvm;
         let Some(words) = machine.words(accelerator) else {
@@ -140,12 +140,14 @@ async fn boot(machine: &Machine, note: &Path) -> Result<(Running, UnixStream, Aw
             () = running.ended() => None,
         };
         if let Some((control, _)) = begun {
+            if failed {
+                // The same machine begins without the processor's help, so that is what failed: the next run does not wait
+                // for it. A new kernel on the host is tried again.
+                let _ = std::fs::write(note, &release);
+            }
             return Ok((running, control, awaiting));
         }
-        if helped {
-            // The next run does not wait for it; a new kernel on the host is tried again.
-            let _ = std::fs::write(note, &release);
-        }
+        failed = true;
         told = running.console();
         running.kill().await;
     }

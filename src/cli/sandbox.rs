@@ -30,7 +30,7 @@ enum Verb {
 struct ImageArgs {
     /// The image, as in `docker:debian:12` or `podman:debian:12`; the engine must have it
     #[arg(long, value_name = "ENGINE:IMAGE")]
-    from: image::From,
+    from: image::Source,
     /// The directory to make
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,

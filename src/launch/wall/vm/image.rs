@@ -11,12 +11,12 @@ use std::str::FromStr;
 
 /// An image and the engine that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct From {
+pub struct Source {
     engine: Engine,
     name: String,
 }
 
-impl FromStr for From {
+impl FromStr for Source {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -40,7 +40,7 @@ impl FromStr for From {
 ///
 /// # Errors
 /// When the directory is there, the engine has no such image, or it cannot be unpacked.
-pub fn unpack(from: &From, to: &Path, caller: &Caller) -> Result<(), Error> {
+pub fn unpack(from: &Source, to: &Path, caller: &Caller) -> Result<(), Error> {
     let cannot = |error: io::Error| failed(format!("cannot unpack into {}: {error}", to.display()));
     if fs::symlink_metadata(to).is_ok() {
         return Err(failed(format!(
@@ -112,11 +112,11 @@ mod tests {
 
     #[test]
     fn an_image_is_named_with_its_engine() {
-        let from: From = "docker:registry.example:5000/a/b:1".parse().unwrap();
+        let from: Source = "docker:registry.example:5000/a/b:1".parse().unwrap();
         assert_eq!(from.name, "registry.example:5000/a/b:1");
-        assert_eq!("podman:x".parse::<From>().unwrap().engine, Engine::Podman);
+        assert_eq!("podman:x".parse::<Source>().unwrap().engine, Engine::Podman);
         for text in ["/some/dir", "debian:12", "docker:", "podman"] {
-            assert!(text.parse::<From>().is_err(), "{text}");
+            assert!(text.parse::<Source>().is_err(), "{text}");
         }
     }
 }
