@@ -5,6 +5,7 @@ in turns, so that whatever else the machine does falls on both.
 """
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 
+# What of the flags is looked for when it is measured.
+KERNEL, DEVICE = "KERNEL", "DEVICE"
 FLAGS = ["--platform=systrap", "--network=none", "--host-uds=open"]
 
 
@@ -68,11 +71,32 @@ def gvisor(place):
     return ["runsc", root, *FLAGS, "--ignore-cgroups", "run", "--bundle", bundle, "bare"]
 
 
+def kernel():
+    found = glob.glob("target/test-tools/microvm/kernel/boot/vmlinuz-*")
+    return os.path.abspath(found[0]) if found else sys.exit("no kernel in target/test-tools; scripts/test installs one")
+
+
+def machine(place):
+    """QEMU with the same kernel and the same processor, and a first process that ends it at once."""
+    tree = os.path.join(place, "tree")
+    os.makedirs(os.path.join(tree, "bin"))
+    shutil.copy(shutil.which("busybox"), os.path.join(tree, "bin/busybox"))
+    with open(os.path.join(tree, "init"), "w") as file:
+        file.write("#!/bin/busybox sh\n/bin/busybox reboot -f\n")
+    os.chmod(os.path.join(tree, "init"), 0o755)
+    packed = os.path.join(place, "initramfs")
+    subprocess.run(f"cd {tree} && find . | cpio -o -H newc --quiet > {packed}", shell=True, check=True)
+    words = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024M", "-nodefaults"]
+    words += ["-display", "none", "-monitor", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel()]
+    return words + ["-initrd", packed, "-append", "console=ttyS0 quiet panic=-1 mitigations=off"]
+
+
 # By wall: the bare command line, what Keyferry is told, and the most that it may add.
 WALLS = {
     "bwrap": (bwrap, ["--sandbox", "bwrap"], "50 ms"),
     "docker": (docker, ["--sandbox", "docker", "--image", "bare"], "15 %"),
     "gvisor": (gvisor, ["--sandbox", "gvisor"], "15 %"),
+    "vm": (machine, ["--sandbox", "vm", "--memory", "1024", "--kernel", KERNEL, "--vsock-device", DEVICE], "20 %"),
     "gvisor in docker": (dockers_gvisor, ["--sandbox", "gvisor", "--image", "bare"], "15 %"),
 }
 
@@ -118,6 +142,8 @@ def measure(name, rounds, place):
     own = os.path.join(place, name.replace(" ", "-"))
     os.mkdir(own)
     bare = bare(own)
+    found = {KERNEL: kernel, DEVICE: lambda: shutil.which("vhost-device-vsock")}
+    flags = [found[flag]() if flag in found else flag for flag in flags]
     ours = [os.environ["KEYFERRY"], "run", "--quiet", *flags, "--", "/usr/bin/true"]
     for words in (bare, ours):
         took(words, place)
