@@ -5,6 +5,7 @@
 //! bounded queue, and what does not fit is counted and said.
 
 mod file;
+mod line;
 mod log;
 mod record;
 mod rotating;

@@ -229,22 +229,27 @@ fn cut(text: &str, longest: usize) -> &str {
 
 /// RFC 3339, UTC, to the millisecond.
 pub(super) fn stamp(at: SystemTime) -> String {
+    let mut text = Vec::with_capacity(24);
+    put_stamp(at, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends it.
+pub(super) fn put_stamp(at: SystemTime, to: &mut Vec<u8>) {
     let at = OffsetDateTime::from(at);
-    let mut text = String::with_capacity(24);
-    let mut put = |number: u32, digits: u32, then: char| {
-        for place in (0..digits).rev() {
-            text.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10));
-        }
-        text.push(then);
+    let mut put = |number: u32, places: &[u32], then: u8| {
+        // One digit each.
+        let digits = places.iter().map(|place| number / place % 10);
+        to.extend(digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
+        to.push(then);
     };
-    put(at.year().unsigned_abs(), 4, '-');
-    put(u8::from(at.month()).into(), 2, '-');
-    put(at.day().into(), 2, 'T');
-    put(at.hour().into(), 2, ':');
-    put(at.minute().into(), 2, ':');
-    put(at.second().into(), 2, '.');
-    put(at.millisecond().into(), 3, 'Z');
-    text
+    put(at.year().unsigned_abs(), &[1000, 100, 10, 1], b'-');
+    put(u8::from(at.month()).into(), &[10, 1], b'-');
+    put(at.day().into(), &[10, 1], b'T');
+    put(at.hour().into(), &[10, 1], b':');
+    put(at.minute().into(), &[10, 1], b':');
+    put(at.second().into(), &[10, 1], b'.');
+    put(at.millisecond().into(), &[100, 10, 1], b'Z');
 }
 
 fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

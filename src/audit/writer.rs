@@ -1,6 +1,7 @@
 //! The thread that writes. It alone touches the sink, so lines are never torn or mixed.
 
 use super::file::Sink;
+use super::line;
 use super::log::Shared;
 use super::record::{Record, stamp};
 use std::io::Write;
@@ -105,11 +106,9 @@ impl Writer {
         let Message::Line(record) = message else { return false };
         self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         self.line.clear();
-        if serde_json::to_writer(&mut self.line, &*record).is_ok() {
-            self.line.push(b'\n');
-            self.turn_over();
-            self.pending.extend_from_slice(&self.line);
-        }
+        line::write(&record, &mut self.line);
+        self.turn_over();
+        self.pending.extend_from_slice(&self.line);
         let mut tail = self.shared.tail.lock();
         if tail.len() == TAIL {
             tail.pop_front();
