@@ -22,6 +22,11 @@ const ONE_HOP: [HeaderName; 6] = [
     TE,
 ];
 
+const FOR_PROXIES: [HeaderName; 2] = [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+
+/// `Alt-Svc` would lead agents out over QUIC, past us; the other is ours alone: an agent may rely on it to know who refused.
+const NO_ANSWERS: [HeaderName; 2] = [ALT_SVC, ERROR_HEADER];
+
 /// Fields a `Connection` header may not take out: they say where the request goes and what it is.
 const KEPT: [&str; 4] = ["host", "content-length", "content-type", "cookie"];
 
@@ -38,8 +43,7 @@ pub fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -
 pub fn request(headers: &mut HeaderMap) {
     let trailers = has_token(headers, &TE, "trailers");
     drop_one_hop(headers);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(PROXY_AUTHENTICATE);
+    drop_each(headers, &FOR_PROXIES);
     fewer_forwards(headers);
     one_cookie_field(headers);
     if trailers {
@@ -48,14 +52,11 @@ pub fn request(headers: &mut HeaderMap) {
     }
 }
 
-/// Cleans a response's headers. `Alt-Svc` goes too: it would lead agents out over QUIC, past us.
+/// Cleans a response's headers.
 pub fn response(headers: &mut HeaderMap) {
     drop_one_hop(headers);
-    headers.remove(PROXY_AUTHENTICATE);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(ALT_SVC);
-    // Ours alone: an agent may rely on it to know who refused.
-    headers.remove(ERROR_HEADER);
+    drop_each(headers, &FOR_PROXIES);
+    drop_each(headers, &NO_ANSWERS);
 }
 
 /// HTTP/2 may split a `Cookie` field in many (RFC 9113 §8.2.3); in HTTP/1.1 only one is right (RFC 6265 §5.4), and
@@ -84,9 +85,7 @@ fn fewer_forwards(headers: &mut HeaderMap) {
 /// the content (RFC 9110 §6.5.1).
 pub fn trailers(trailers: &mut HeaderMap) {
     drop_one_hop(trailers);
-    for name in &NO_TRAILERS {
-        trailers.remove(name);
-    }
+    drop_each(trailers, &NO_TRAILERS);
 }
 
 const NO_TRAILERS: [HeaderName; 17] = [
@@ -120,7 +119,13 @@ fn drop_one_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in &ONE_HOP {
+    drop_each(headers, &ONE_HOP);
+}
+
+/// Removes these fields. One pass over the few that are there costs less than a search for each that may be.
+fn drop_each(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let first = |headers: &HeaderMap| headers.keys().find(|name| names.contains(name)).cloned();
+    while let Some(name) = first(headers) {
         headers.remove(name);
     }
 }
