@@ -79,7 +79,11 @@ impl Scrubbed {
                 self.scrubber.push_end(piece.split_to(border), &mut self.ready);
             }
         }
-        self.scrubber.push(piece, &mut self.ready);
+        if self.inner.is_end_stream() {
+            self.scrubber.push_end(piece, &mut self.ready);
+        } else {
+            self.scrubber.push(piece, &mut self.ready);
+        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ pub const MIN_SEARCHED: usize = 8;
 pub struct Needles {
     /// Finds the heads; the pattern number is an index into `groups`. Absent when nothing is searched for.
     heads: Option<AhoCorasick>,
-    /// The spellings behind each head, the longest first.
+    /// The spellings behind each head, the longest first; in the order of the heads.
     groups: Vec<Vec<Spelling>>,
     /// Which bytes a head can begin with.
     first: [bool; 256],
@@ -102,7 +102,8 @@ impl Needles {
 
     /// Whether any spelling stands in `bytes`.
     pub fn found_in(&self, bytes: &[u8]) -> bool {
-        matches!(self.next(bytes, 0, true), Next::Hit { .. })
+        // Most header values are shorter than any spelling of a credential.
+        bytes.len() >= self.shortest && matches!(self.next(bytes, 0, true), Next::Hit { .. })
     }
 
     /// Whether any spelling stands in a field's name, in whatever case: HTTP/2 has names in lower case only.
@@ -160,19 +161,28 @@ impl Needles {
         let tail = bytes.get(from..).unwrap_or_default();
         for (offset, byte) in tail.iter().enumerate() {
             let possible = self.first.get(usize::from(*byte)).copied().unwrap_or(false);
-            let rest = tail.get(offset..).unwrap_or_default();
-            if possible
-                && self
-                    .groups
-                    .iter()
-                    .filter_map(|g| g.first())
-                    .any(|s| s.find.starts_with(rest))
-            {
+            if possible && self.begins(tail.get(offset..).unwrap_or_default()) {
                 return Next::Live(from + offset);
             }
         }
         Next::Clean
     }
+
+    /// Whether a head begins with `part`, which is shorter.
+    fn begins(&self, part: &[u8]) -> bool {
+        let at = self.groups.partition_point(|group| longest_of(group) < part);
+        self.groups
+            .get(at)
+            .is_some_and(|group| longest_of(group).starts_with(part))
+    }
+}
+
+/// The longest spelling behind a head.
+fn longest_of(group: &[Spelling]) -> &[u8] {
+    group
+        .first()
+        .map(|spelling| spelling.find.as_slice())
+        .unwrap_or_default()
 }
 
 /// A search for all heads at once. They are all of one length, so none hides another.
