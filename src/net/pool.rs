@@ -25,7 +25,7 @@ pub(super) struct Key {
     pub(super) target: Target,
     /// The proxy it goes through.
     pub(super) parent: Option<Arc<Parent>>,
-    /// Offered only HTTP/1.1: for who speaks that, for upgrades, and for `Expect`, which hyper can relay over it alone.
+    /// Offered only HTTP/1.1: for upgrades and for `Expect`, which hyper can relay over it alone.
     pub(super) http1_only: bool,
 }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::config::parent::{Parent, Via};
 use crate::policy::limit::Held;
 use crate::policy::{Named, Passage, Permitted};
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -169,9 +169,7 @@ impl Upstream {
             scheme,
             target,
             parent,
-            // As the agent speaks: then there is nothing to translate, and requests that it kept apart stay so. For upgrades
-            // and `Expect` it must be HTTP/1.1 whoever asks.
-            http1_only: request.version() != Version::HTTP_2 || awaited.gate.is_some() || shape::is_upgrade(&request),
+            http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
         };
         key.http1_only = key.http1_only && !self.pool.has_no_http1(&key);
         let mut times = Times::default();
@@ -316,10 +314,7 @@ impl Upstream {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder
-            .preserve_header_case(true)
-            .max_header_size(self.head_bytes)
-            .max_headers(shape::MOST_HEADERS);
+        builder.preserve_header_case(true).max_header_size(self.head_bytes);
         let stream = Paced::new(stream, self.stall_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
