@@ -32,13 +32,13 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations for one request on open connections, by what agent and origin speak. They are what is needed today:
 /// lower them with whatever lowers the count.
 const CEILINGS: [(&str, bool, bool, u64); 4] = [
-    ("agent HTTP/1.1, origin HTTP/1.1", false, false, 100),
-    ("agent HTTP/1.1, origin HTTP/2", false, true, 100),
-    ("agent HTTP/2, origin HTTP/1.1", true, false, 100),
-    ("agent HTTP/2, origin HTTP/2", true, true, 100),
+    ("agent HTTP/1.1, origin HTTP/1.1", false, false, 60),
+    ("agent HTTP/1.1, origin HTTP/2", false, true, 60),
+    ("agent HTTP/2, origin HTTP/1.1", true, false, 60),
+    ("agent HTTP/2, origin HTTP/2", true, true, 60),
 ];
 /// Bytes of the heap for an idle intercepted HTTP/1.1 connection.
-const IDLE_CEILING: u64 = 64 * 1024;
+const IDLE_CEILING: u64 = 40 * 1024;
 const REQUESTS: u64 = 500;
 const TUNNELS: u64 = 200;
 

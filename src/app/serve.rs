@@ -268,7 +268,7 @@ struct Door {
 impl Door {
     async fn enter(self, accepted: Accepted) {
         let guest = self.proxy.lobby.enter();
-        guest.clone().stay(self.serve(accepted, guest)).await;
+        guest.clone().stay(Box::pin(self.serve(accepted, guest))).await;
     }
 
     async fn serve(self, mut accepted: Accepted, guest: Guest) {
@@ -287,7 +287,7 @@ impl Door {
         let asks = self.proxy.live().identity.asks_for_certificates();
         let wire = match &self.tls {
             None => accepted.wire,
-            Some(tls) => match tokio::time::timeout(self.time, tls.handshake(accepted.wire, asks)).await {
+            Some(tls) => match tokio::time::timeout(self.time, Box::pin(tls.handshake(accepted.wire, asks))).await {
                 Ok(Ok((wire, shown))) => {
                     caller.shown = shown.map(Arc::new);
                     wire
@@ -298,16 +298,23 @@ impl Door {
         };
         match self.speak {
             Speak::Proxy => entry::serve(self.proxy, wire, caller).await,
-            Speak::Socks => socks::serve(self.proxy, wire, caller).await,
+            // Boxed, so that a connection of the most common kind does not take the room of all.
+            Speak::Socks => Box::pin(socks::serve(self.proxy, wire, caller)).await,
             Speak::Transparent { default, .. } => {
                 let original = original(caller.peer, accepted.original);
-                transparent::serve(self.proxy, wire, caller, original, default).await;
+                Box::pin(transparent::serve(self.proxy, wire, caller, original, default)).await;
             }
             Speak::Gateway { names } => {
                 let secure = self.tls.is_some();
-                gateway::serve(self.proxy, wire, caller, gateway::Door { names, secure }).await;
+                Box::pin(gateway::serve(
+                    self.proxy,
+                    wire,
+                    caller,
+                    gateway::Door { names, secure },
+                ))
+                .await;
             }
-            Speak::Dns { answer } => resolver::serve(self.proxy, wire, caller, answer).await,
+            Speak::Dns { answer } => Box::pin(resolver::serve(self.proxy, wire, caller, answer)).await,
         }
     }
 

@@ -19,6 +19,9 @@ pub struct Wire {
     stream: Box<dyn Stream>,
 }
 
+/// Bytes looked at in one read.
+const LOOK: usize = 1024;
+
 impl Wire {
     /// Wraps a stream.
     pub fn new(stream: impl Stream) -> Self {
@@ -28,7 +31,12 @@ impl Wire {
     /// Wraps a stream of which `ahead` was already read.
     pub fn with_ahead(ahead: Bytes, stream: impl Stream) -> Self {
         Self {
-            ahead: ahead.into(),
+            // An empty piece may still hold the whole buffer that it was cut from.
+            ahead: if ahead.is_empty() {
+                BytesMut::new()
+            } else {
+                ahead.into()
+            },
             stream: Box::new(stream),
         }
     }
@@ -52,12 +60,10 @@ impl Wire {
             if found.is_some() || self.ahead.len() >= limit {
                 return Ok(found);
             }
-            let mut chunk = [0; 1024];
-            let count = self.stream.read(&mut chunk).await?;
-            if count == 0 {
+            self.ahead.reserve(LOOK);
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok(None);
             }
-            self.ahead.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }
     }
 

@@ -7,11 +7,10 @@ use crate::config::model::RuleLimits;
 use crate::inject::Armed;
 use crate::net::Answer;
 use crate::policy::Permitted;
-use http::StatusCode;
 
 impl Proxy {
-    /// Takes a 401 for the sign that a token was revoked before its time: where another can be had, and the request is
-    /// at hand `again`, it is sent once more. Otherwise the answer stands.
+    /// Takes the 401 in `answer` for the sign that a token was revoked before its time: where another can be had, the
+    /// request is sent once more. Otherwise the answer stands.
     ///
     /// # Errors
     /// When the second try breaks.
@@ -19,13 +18,10 @@ impl Proxy {
         &self,
         live: &Live,
         (answer, armed): (Answer, Armed),
-        again: Option<Permitted>,
+        mut again: Permitted,
         limits: &RuleLimits,
         entry: &mut Entry,
     ) -> Result<(Answer, Armed), Fault> {
-        let Some(mut again) = again.filter(|_| answer.response.status() == StatusCode::UNAUTHORIZED) else {
-            return Ok((answer, armed));
-        };
         if !live.injector.refused(&armed).await {
             return Ok((answer, armed));
         }

@@ -31,7 +31,7 @@ pub async fn serve(proxy: Arc<Proxy>, mut wire: Wire, caller: Caller) {
     let look = wire.look(first::PREFACE.len(), first::spoken);
     // Nothing, an error, or silence: there is nobody to answer.
     match proxy.first(head_time, look).await {
-        Some(Ok(Some(Spoken::Socks))) => socks::converse(&proxy, wire, caller).await,
+        Some(Ok(Some(Spoken::Socks))) => Box::pin(socks::converse(&proxy, wire, caller)).await,
         Some(Ok(Some(Spoken::Http(Version::Http2)))) => converse(&proxy, wire, caller, Version::Http2).await,
         // Whatever else it is, HTTP/1.1 has an answer for it.
         Some(Ok(Some(_))) => converse(&proxy, wire, caller, Version::Http1).await,
@@ -63,7 +63,7 @@ async fn converse(proxy: &Arc<Proxy>, wire: Wire, caller: Caller, version: Versi
     }
     let next = onward.lock().take();
     if let Some(next) = next {
-        follow(proxy, next).await;
+        Box::pin(follow(proxy, next)).await;
     }
 }
 

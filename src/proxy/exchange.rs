@@ -98,7 +98,13 @@ impl Proxy {
         // Whatever an upstream says of itself, in a certificate too, may be what it was given.
         let forwarded = self.forward(&live, permitted, &limits, entry).await;
         let answer = forwarded.map_err(|fault| fault.masked(&armed.needles))?;
-        let (answer, armed) = self.once_more(&live, (answer, armed), again, &limits, entry).await?;
+        let (answer, armed) = match again {
+            // Boxed: it is a second exchange, and hardly ever needed.
+            Some(again) if answer.response.status() == StatusCode::UNAUTHORIZED => {
+                Box::pin(self.once_more(&live, (answer, armed), again, &limits, entry)).await?
+            }
+            _ => (answer, armed),
+        };
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;

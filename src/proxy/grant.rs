@@ -82,7 +82,7 @@ impl Onward {
         match (self.granted, self.entry) {
             (Granted::Intercept(conn), _) => intercept::serve(proxy, wire, conn).await,
             (Granted::Tunnel(conn, stream, passage), Some(entry)) => {
-                tunnel::run(proxy, wire, &conn, stream, passage, entry).await;
+                Box::pin(tunnel::run(proxy, wire, &conn, stream, passage, entry)).await;
             }
             (Granted::Tunnel(..), None) => {}
         }

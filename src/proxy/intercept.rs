@@ -32,7 +32,9 @@ pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
     };
     match spoken {
         Spoken::Tls => {
-            let shaken = proxy.first(head_time, handshake(proxy, wire, &mut conn)).await;
+            // Boxed, as whatever is long and soon over: a connection holds its longest state for as long as it lives.
+            let shaken = Box::pin(handshake(proxy, wire, &mut conn));
+            let shaken = proxy.first(head_time, shaken).await;
             let shaken = shaken.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)));
             match shaken {
                 Ok(stream) => {

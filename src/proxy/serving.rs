@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Header fields in one request. Browsers send some 30.
-pub const MOST_HEADERS: usize = 128;
+/// Header fields in one request. Browsers send some 30; up to this many, its own figure, hyper reads without the heap.
+pub const MOST_HEADERS: usize = 100;
 /// Bytes of request bodies that one HTTP/2 connection may send ahead of whoever takes them (RFC 9113 §5.2), and one of
 /// its streams. Agents are near, so this is far more than a round trip's worth.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
@@ -49,7 +49,8 @@ pub enum Ended {
 
 /// Serves requests until the agent is done or does nothing, or Keyferry stops and those under way are finished.
 ///
-/// `answer` is called as soon as a request's head is there, and what it returns is polled later.
+/// `answer` is called as soon as a request's head is there, and what it returns is polled later. That and the connection
+/// are boxed: hyper moves them about, and their room is not to be held by a connection that idles, or that is a tunnel now.
 ///
 /// # Errors
 /// Whatever ended the connection otherwise.
@@ -65,7 +66,7 @@ where
     let asked = Notify::new();
     let service = service_fn(|request| {
         asked.notify_one();
-        let answered = answer(request);
+        let answered = Box::pin(answer(request));
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let live = proxy.live();
@@ -74,7 +75,7 @@ where
         let wire = Metered::new(wire, End::Server, limits.head_time);
         let quiet = wire.quiet();
         let connection = over_http2(limits, &proxy.tasks).serve_connection(TokioIo::new(wire), service);
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = Box::pin(connection);
         let enough = async {
             tokio::select! {
                 () = proxy.leaving(&asked) => {}
@@ -89,11 +90,9 @@ where
             }
         }?);
     }
-    let connection = over_http1(limits)
-        .serve_connection(TokioIo::new(wire), service)
-        .with_upgrades();
+    let connection = over_http1(limits).serve_connection(TokioIo::new(wire), service);
+    let mut connection = Box::pin(connection.with_upgrades());
     let served = async {
-        let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => ended,
             () = proxy.leaving(&asked) => {
@@ -113,7 +112,6 @@ fn over_http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(limits.head_time)
         .preserve_header_case(true)
         .auto_date_header(false)
-        .max_headers(MOST_HEADERS)
         .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes.max(64 * 1024));
     builder
@@ -154,7 +152,7 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let idle_time = self.idle_time;
+        let (idle_time, stream) = (self.idle_time, Box::pin(stream));
         self.tasks
             .spawn(async move { drop(unless_idle(idle_time, stream).await) });
     }
