@@ -2,8 +2,9 @@ use super::*;
 use crate::base::budget::Budget;
 use crate::scrub::spell::spellings;
 use http_body::Body as _;
-use http_body_util::Full;
 use proptest::prelude::*;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// Leftmost, longest, one after the other, over the whole.
 fn naive(whole: &[u8], secrets: &[(&str, Option<&str>)]) -> (Vec<u8>, u64) {
@@ -94,12 +95,43 @@ fn trailers_follow_what_was_held_back_and_are_scrubbed() {
     assert_eq!(hits.load(Ordering::Relaxed), 1);
 }
 
+/// A stream of a length that was told beforehand.
+struct OfLength<B>(B, u64);
+
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for OfLength<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.0).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.1 -= frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.1)
+    }
+}
+
+#[test]
+fn nothing_is_held_back_of_a_body_that_is_known_to_have_ended() {
+    let set = needles(&[(TOKEN, None)]);
+    let whole = format!("{TOKEN} and ghp_16C7e4");
+    let inner = Body::full(whole.clone());
+    let out = drain(body(inner, &[set], &Arc::default()));
+    assert_eq!(out.frames, [format!("{} and ghp_16C7e4", "*".repeat(TOKEN.len()))]);
+}
+
 #[test]
 fn the_size_hint_stays_exact_while_bytes_are_held_back() {
     let set = needles(&[(TOKEN, None)]);
     let whole = format!("{TOKEN} and ghp_16C7e4");
-    let inner = Body::wrap(Full::new(Bytes::from(whole.clone())).map_err(|never| match never {}));
-    let mut scrubbed = body(inner, &[set], &Arc::default());
+    // Of a known length, but that it has ended is known only when it is asked once more.
+    let pieces = [Ok::<_, BoxError>(Frame::data(Bytes::from(whole.clone())))];
+    let inner = OfLength(StreamBody::new(futures_util::stream::iter(pieces)), whole.len() as u64);
+    let mut scrubbed = body(Body::wrap(inner), &[set], &Arc::default());
     assert_eq!(scrubbed.size_hint().exact(), Some(whole.len() as u64));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = runtime
