@@ -59,7 +59,7 @@ pub struct Plan {
     pub mounts: Vec<Shared>,
     /// What is covered of all these.
     pub masked: Vec<Masked>,
-    /// Files the environment refers to, and [`Etc`]; shown at the same path, read-only.
+    /// Files the environment refers to, and [`Etc`](inside::Etc); shown at the same path, read-only.
     pub dir: PathBuf,
     /// The directory with the proxy's sockets.
     pub socket_dir: PathBuf,

@@ -81,7 +81,7 @@ fn loopback() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the clock, and builds what the order shows, below [`ROOT`]. This process keeps the root that has its own program.
+/// Sets the clock, and builds what the order shows, below `ROOT`. This process keeps the root that has its own program.
 ///
 /// # Errors
 /// What failed.
