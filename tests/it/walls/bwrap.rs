@@ -6,9 +6,9 @@ use super::{
     run, terminal, told, what_is_allowed_works,
 };
 use crate::clients::api;
+use crate::rig::running::Running;
 use crate::rig::{eventually, tools};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const WALL: &[&str] = &["--sandbox", "bwrap"];
 
@@ -64,17 +64,11 @@ async fn a_signal_to_keyferry_reaches_the_command_behind_it_which_may_take_its_t
     let script = "trap 'sleep 1; echo heard >heard; exit 3' TERM; echo up >up; while :; do sleep 0.1; done";
     for signal in ["TERM", "HUP", "INT"] {
         let script = script.replace("TERM", signal);
-        let mut command = command(&rig, Who::Us, WALL, &["sh", "-c", &script]);
-        let mut keyferry = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let command = command(&rig, Who::Us, WALL, &["sh", "-c", &script]);
+        let mut keyferry = Running::start(command);
         eventually("the command", || work.join("up").exists().then_some(())).await;
-        let sent = Command::new("kill")
-            .args(["-s", signal, &keyferry.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-        let status = tokio::task::spawn_blocking(move || keyferry.wait())
-            .await
-            .unwrap()
-            .unwrap();
+        keyferry.signal(signal);
+        let status = keyferry.ended().await;
         assert_eq!(status.code(), Some(3), "{signal}");
         std::fs::remove_file(work.join("heard")).unwrap();
         std::fs::remove_file(work.join("up")).unwrap();

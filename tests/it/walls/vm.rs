@@ -4,6 +4,7 @@ use super::table::{Trial, lay_out, nothing_escapes};
 use super::{Who, base_urls_work, command, everyone, run, terminal, told, what_is_allowed_works};
 use crate::clients::{REAL, api};
 use crate::rig::proxy::Rig;
+use crate::rig::running::Running;
 use crate::rig::{eventually, tools};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -191,20 +192,14 @@ async fn a_signal_reaches_the_command_in_a_machine_and_a_kill_leaves_nothing() {
     let work = rig.dir().join("work");
     let script = "trap 'echo heard >heard; exit 3' TERM; echo up >up; while :; do sleep 0.1; done";
     for (signal, code) in [("TERM", Some(3)), ("KILL", None)] {
-        let mut command = command(&rig, Who::Us, &with(&wall, &[]), &["sh", "-c", script]);
-        let mut keyferry = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let command = command(&rig, Who::Us, &with(&wall, &[]), &["sh", "-c", script]);
+        let mut keyferry = Running::start(command);
         eventually("the command", || work.join("up").exists().then_some(())).await;
         std::fs::remove_file(work.join("up")).unwrap();
         let below = descendants(keyferry.id());
         assert!(below.len() >= 5, "bubblewrap, the device and QEMU: {below:?}");
-        let sent = Command::new("kill")
-            .args(["-s", signal, &keyferry.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-        let status = tokio::task::spawn_blocking(move || keyferry.wait())
-            .await
-            .unwrap()
-            .unwrap();
+        keyferry.signal(signal);
+        let status = keyferry.ended().await;
         assert_eq!(status.code(), code);
         let gone = |process: &u32| !Path::new(&format!("/proc/{process}")).exists();
         eventually("the end of it all", || below.iter().all(gone).then_some(())).await;
