@@ -16,6 +16,7 @@ mod shape;
 pub mod tls;
 
 pub use send::{Answer, Lease, Times, Upstream};
+pub use shape::MOST_HEADERS;
 
 use crate::base::ask::Scheme;
 use crate::base::host::Target;

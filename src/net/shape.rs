@@ -10,8 +10,9 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-/// Header fields in one message; up to this many, its own figure, hyper reads without the heap.
-pub(super) const MOST_HEADERS: usize = 100;
+/// Header fields in one message, from an agent or an upstream. Browsers send some 30; up to this many, its own figure, hyper
+/// reads without the heap.
+pub const MOST_HEADERS: usize = 100;
 
 /// Whether the request asks for another protocol on its connection.
 pub(super) fn is_upgrade(request: &Request<Body>) -> bool {

@@ -20,8 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Header fields in one request. Browsers send some 30; up to this many, its own figure, hyper reads without the heap.
-pub const MOST_HEADERS: usize = 100;
 /// Bytes of request bodies that one HTTP/2 connection may send ahead of whoever takes them (RFC 9113 §5.2), and one of
 /// its streams. Agents are near, so this is far more than a round trip's worth.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
