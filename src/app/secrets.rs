@@ -2,9 +2,10 @@
 
 use crate::base::tasks::Tasks;
 use crate::config::Config;
+use crate::inject::arm::unfit;
 use crate::inject::login;
 use crate::net::Upstream;
-use crate::store::{Error, Store, StoreOptions};
+use crate::store::{Cause, Error, Store, StoreOptions};
 use anyhow::Result;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,5 +30,10 @@ pub async fn failing(config: Config, data_dir: &Path) -> Result<Vec<Error>> {
         tasks.clone(),
     )?);
     store.reach(&upstream);
-    Ok(store.prefetch().await)
+    let mut failing = store.prefetch().await;
+    failing.extend(unfit(&config, &store).into_iter().map(|(name, why)| Error {
+        name,
+        cause: Cause::Unfit(why.to_string()),
+    }));
+    Ok(failing)
 }

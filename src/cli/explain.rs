@@ -169,6 +169,10 @@ fn describe(config: &Config, inject: &Inject) -> String {
             format!("`{}` in query parameter `{query}`", names(value.secrets().collect()))
         }
         Inject::SigV4(keys) => format!("a signature of `{}` as AWS has it", name(keys.access_key_id)),
+        Inject::Mtls(shown) => format!(
+            "the client certificate `{}`, shown in the TLS handshake",
+            name(shown.certificate)
+        ),
         Inject::Placeholder { secret, places } => {
             let places: Vec<String> = places.iter().map(place).collect();
             format!(

@@ -310,6 +310,8 @@ pub enum Inject {
     },
     /// A signature as AWS has it, in the place of the agent's own.
     SigV4(Box<SigV4>),
+    /// A certificate that the upstream is shown in the TLS handshake.
+    Mtls(Mtls),
     /// The agent's stand-in, swapped for the value.
     Placeholder {
         /// Which secret's.
@@ -329,6 +331,8 @@ impl Inject {
                 .into_iter()
                 .chain(keys.session_token)
                 .collect(),
+            // A key that stays here, and a certificate that is none to hide.
+            Self::Mtls(_) => Vec::new(),
         }
     }
 }
@@ -348,6 +352,15 @@ pub struct SigV4 {
     pub service: Option<String>,
     /// Whether a body whose hash the client does not state goes out unsigned.
     pub unsigned: bool,
+}
+
+/// What the upstream is shown in the TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mtls {
+    /// The certificate, and those that vouch for it.
+    pub certificate: SecretId,
+    /// Its private key; the same secret, where both stand in one.
+    pub private_key: SecretId,
 }
 
 /// Where a placeholder may stand.

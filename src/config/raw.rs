@@ -226,10 +226,10 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4`, `placeholder`, and of
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4`, `mtls`, `placeholder`, and of
     /// those that make one and show it as `Authorization: Bearer …`: `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["placeholder"]},
+        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]},
         {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}],
         "dependentRequired" = {"header": ["value"], "query": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
@@ -245,6 +245,8 @@ section! {
         "value" value: Option<Text>,
         /// The request is signed for AWS, or what speaks as it does, in the place of the agent's own signature.
         "sigv4" sigv4: Option<RawSigV4>,
+        /// A client certificate is shown to the upstream in the TLS handshake; another injection may stand beside it.
+        "mtls" mtls: Option<RawMtls>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).
@@ -288,6 +290,16 @@ section! {
         /// `unsigned`: a body whose hash the client does not state goes out without one, over TLS. Absent: `signed`, but for
         /// S3, whose clients choose.
         "payload" payload: Option<Text>,
+    }
+}
+
+section! {
+    /// A client certificate and its key, by secrets' names.
+    RawMtls, "`mtls`", {
+        /// The secret that is the certificate, PEM: the client's own first, then those that vouch for it.
+        "certificate" certificate: Text,
+        /// The secret that is its private key, PEM, not encrypted. Absent: it stands with the certificate.
+        "private_key" private_key: Option<Text>,
     }
 }
 

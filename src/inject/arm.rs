@@ -1,7 +1,7 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, Misplaced, StandIns, body, collect, sigv4, strays, trailers};
+use super::{Error, Misplaced, StandIns, body, collect, mtls, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::budget::Budget;
@@ -9,7 +9,8 @@ use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Place, Rule, SigV4, Source, Strays};
+use crate::config::model::{Action, Inject, Mtls, Place, Rule, SigV4, Source, Strays};
+use crate::net::{ClientCertificate, UnfitCertificate};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
 use crate::store::{Held, Store};
@@ -28,6 +29,8 @@ pub struct Injector {
     store: Arc<Store>,
     stand_ins: Arc<StandIns>,
     needles: Box<[ArcSwapOption<Prepared>]>,
+    /// The client certificates, by rule.
+    certificates: Box<[mtls::Made]>,
     /// Whether a rule gives anything that can be had anew, by rule.
     renewable: Box<[bool]>,
     /// How long a body that is searched may take to come.
@@ -47,6 +50,8 @@ struct Prepared {
 pub struct Armed {
     /// Names of the credentials placed, for the record.
     pub credentials: Vec<Arc<str>>,
+    /// What the upstream is shown in the TLS handshake.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Which of their values.
     pub given: Vec<(SecretId, u64)>,
     /// What must not come back.
@@ -80,6 +85,7 @@ impl Injector {
             store,
             stand_ins,
             needles,
+            certificates: config.rules.iter().map(|_| mtls::Made::default()).collect(),
             renewable: config.rules.iter().map(|rule| is_renewable(config, rule)).collect(),
             body_time: config.limits.response_time,
         };
@@ -90,14 +96,13 @@ impl Injector {
     /// Prepares the search for every value that a rule gives and that is at hand: so the first request need not wait for
     /// it, and who starts Keyferry learns at once of a value that cannot be searched for.
     fn prepare(&self, config: &Config) {
-        let given = config.rules.iter().filter_map(|rule| match &rule.action {
-            Action::Intercept { inject, .. } => Some(inject),
-            Action::Deny { .. } | Action::Tunnel => None,
-        });
-        for id in given.flat_map(|inject| inject.iter().flat_map(Inject::secrets)) {
+        for id in injections(config).flat_map(|inject| inject.iter().flat_map(Inject::secrets)) {
             if let Some(held) = self.store.known(id) {
                 self.prepared(id, &held);
             }
+        }
+        for (name, why) in unfit(config, &self.store) {
+            tracing::warn!("the client certificate `{name}` cannot be shown: {why}");
         }
     }
 
@@ -183,6 +188,7 @@ impl Injector {
                 permitted.set_path_and_query(new);
             }
             Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
+            Inject::Mtls(spec) => self.certify(permitted, spec, armed).await?,
             Inject::Placeholder { secret, places } => {
                 let Some(stand_in) = self.stand_ins.of(*secret).cloned() else {
                     return Ok(());
@@ -192,6 +198,20 @@ impl Injector {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Has the upstream shown a certificate. In the clear there is no handshake to show it in.
+    async fn certify(&self, permitted: &mut Permitted, spec: &Mtls, armed: &mut Armed) -> Result<(), Error> {
+        if permitted.scheme() == Scheme::Http {
+            return Err(Error::Plaintext(Arc::clone(&permitted.rule().name)));
+        }
+        let name = self.stand_ins.name(spec.certificate);
+        let (chain, key) = (self.fetch(spec.certificate).await?, self.fetch(spec.private_key).await?);
+        let unfit = || Error::Unfit(Arc::clone(&name));
+        let made = self.certificates.get(permitted.rule_id().index()).ok_or_else(unfit)?;
+        armed.certificate = Some(made.of((&chain, &key), &name)?);
+        armed.credentials.push(name);
         Ok(())
     }
 
@@ -410,6 +430,27 @@ impl Prepared {
     }
 }
 
+fn injections(config: &Config) -> impl Iterator<Item = &[Inject]> {
+    config.rules.iter().filter_map(|rule| match &rule.action {
+        Action::Intercept { inject, .. } => Some(inject.as_slice()),
+        Action::Deny { .. } | Action::Tunnel => None,
+    })
+}
+
+/// The client certificates that are at hand and cannot be shown, by name, each once.
+pub fn unfit(config: &Config, store: &Store) -> Vec<(Arc<str>, UnfitCertificate)> {
+    let mut told: Vec<(Arc<str>, UnfitCertificate)> = Vec::new();
+    for spec in injections(config).filter_map(mtls::shown) {
+        if let Some(name) = config.secret(spec.certificate).map(|spec| Arc::clone(&spec.name))
+            && let Some(why) = mtls::fault(spec, store)
+            && !told.iter().any(|(other, _)| *other == name)
+        {
+            told.push((name, why));
+        }
+    }
+    told
+}
+
 fn is_renewable(config: &Config, rule: &Rule) -> bool {
     let Action::Intercept { inject, .. } = &rule.action else {
         return false;
@@ -427,7 +468,7 @@ fn injected(one: &Inject) -> &[HeaderName] {
         Inject::Bearer(_) | Inject::Basic { .. } => std::slice::from_ref(&AUTHORIZATION),
         Inject::Header { name, .. } => std::slice::from_ref(name),
         Inject::SigV4(_) => &sigv4::FILLED,
-        Inject::Query { .. } | Inject::Placeholder { .. } => &[],
+        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) => &[],
     }
 }
 

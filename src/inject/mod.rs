@@ -5,6 +5,7 @@ pub mod arm;
 pub mod body;
 mod collect;
 pub mod login;
+mod mtls;
 pub mod place;
 pub mod sigv4;
 pub mod standin;
@@ -34,6 +35,9 @@ pub enum Error {
     /// The value cannot stand where the rule puts it.
     #[error("credential `{0}` holds bytes that cannot stand in a header")]
     Unfit(Arc<str>),
+    /// There is no client certificate to show.
+    #[error("the client certificate `{0}` cannot be shown: {1}")]
+    Certificate(Arc<str>, crate::net::UnfitCertificate),
     /// The connection is not encrypted.
     #[error("rule `{0}` has a credential, and the request is plain HTTP")]
     Plaintext(Arc<str>),

@@ -34,7 +34,7 @@ impl Upstream {
     pub async fn errand(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Result<Told, Error> {
         *request.uri_mut() = Uri::from(endpoint.path.clone());
         let way = (endpoint.target.clone(), endpoint.scheme, &Via::Default);
-        let mut answer = self.carry(None, way, request, Held::default()).await?;
+        let mut answer = self.carry((None, None), way, request, Held::default()).await?;
         let target = || endpoint.target.clone();
         let mut body = Zeroizing::new(Vec::with_capacity(LONGEST));
         let incoming = answer.response.body_mut();

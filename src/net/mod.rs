@@ -2,6 +2,7 @@
 //! Takes nothing but what policy permitted, and treats every upstream as hostile.
 
 mod awaited;
+mod client_certificate;
 pub mod dial;
 pub mod errand;
 mod expect;
@@ -15,6 +16,7 @@ pub mod send;
 mod shape;
 pub mod tls;
 
+pub use client_certificate::{ClientCertificate, Unfit as UnfitCertificate};
 pub use send::{Answer, Lease, Times, Upstream};
 pub use shape::MOST_HEADERS;
 
@@ -91,6 +93,17 @@ pub enum Error {
         /// What rustls says.
         #[source]
         source: io::Error,
+    },
+    /// The upstream wants another client certificate than the one it was shown, or one at all.
+    #[error("{target} {} ({alert:?})", if *shown { "does not take the client certificate of the rule" }
+        else { "wants a client certificate, and the rule has none (`mtls`)" })]
+    ClientCertificate {
+        /// The upstream.
+        target: Target,
+        /// Whether it was shown one.
+        shown: bool,
+        /// What it said.
+        alert: rustls::AlertDescription,
     },
     /// No response head in time.
     #[error("{0} sent no response in time")]

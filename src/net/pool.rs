@@ -1,6 +1,7 @@
 //! Upstream connections kept for the next request. Shared only among requests of the same agent, with the same
-//! scheme, target, parent proxy and protocol; each configuration has a pool of its own, so TLS settings never mix.
+//! scheme, target, parent proxy, client certificate and protocol; each configuration has a pool of its own, so TLS settings never mix.
 
+use super::ClientCertificate;
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
@@ -25,6 +26,8 @@ pub(super) struct Key {
     pub(super) target: Target,
     /// The proxy it goes through.
     pub(super) parent: Option<Arc<Parent>>,
+    /// What the connection is authenticated with.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     /// Offered only HTTP/1.1: for upgrades and for `Expect`, which hyper can relay over it alone.
     pub(super) http1_only: bool,
 }

@@ -2,6 +2,7 @@
 //! the connection's lease.
 
 use super::awaited::Awaited;
+use super::client_certificate::{ClientCertificate, Heard, Verdict};
 use super::dial::Dialer;
 use super::expect::Gate;
 use super::outgoing::Upload;
@@ -142,22 +143,27 @@ impl Upstream {
         })
     }
 
-    /// Sends the request and waits for the head of its response.
+    /// Sends the request and waits for the head of its response. Where the upstream asks for a certificate it is shown
+    /// `certificate`.
     ///
     /// # Errors
     /// When no connection can be had, or no valid response comes in time.
-    pub async fn forward(&self, permitted: Permitted) -> Result<Answer, Error> {
+    pub async fn forward(
+        &self,
+        permitted: Permitted,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Result<Answer, Error> {
         let rule = Arc::clone(permitted.rule());
         let agent = permitted.agent();
         let (target, scheme, request, held) = permitted.into_ask();
-        self.carry(Some(agent), (target, scheme, &rule.via), request, held)
+        self.carry((Some(agent), certificate), (target, scheme, &rule.via), request, held)
             .await
     }
 
     /// Sends what policy permitted to an agent, or what Keyferry asks for itself.
     pub(super) async fn carry(
         &self,
-        agent: Option<AgentId>,
+        (agent, certificate): (Option<AgentId>, Option<Arc<ClientCertificate>>),
         (target, scheme, via): (Target, Scheme, &Via),
         mut request: Request<Body>,
         held: Held,
@@ -169,23 +175,34 @@ impl Upstream {
             scheme,
             target,
             parent,
+            certificate,
             http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
         };
         key.http1_only = key.http1_only && !self.pool.has_no_http1(&key);
         let mut times = Times::default();
         let mut unsent = 0;
+        let verdict = Verdict::default();
+        let judged = |key: &Key, error| match verdict.alert() {
+            Some(alert) => Error::ClientCertificate {
+                target: key.target.clone(),
+                shown: key.certificate.is_some(),
+                alert,
+            },
+            None => error,
+        };
         loop {
-            let connection = match self.connection(&key, unsent < POOLED_TRIES, &mut times).await {
+            let pooled = unsent < POOLED_TRIES;
+            let connection = match self.connection(&key, pooled, &verdict, &mut times).await {
                 Err(Error::Tls { source, .. }) if key.http1_only && has_no_http1(&source) => {
                     self.pool.found_no_http1(&key);
                     key.http1_only = false;
                     continue;
                 }
-                connection => connection?,
+                connection => connection.map_err(|error| judged(&key, error))?,
             };
             let sent = self.send(&key, connection, request, &awaited, &mut times).await;
             let failure = || awaited.upload.as_ref().and_then(Upload::failure);
-            let sent = sent.map_err(|error| failure().map_or(error, Error::RequestBody));
+            let sent = sent.map_err(|error| judged(&key, failure().map_or(error, Error::RequestBody)));
             match sent? {
                 Sent::Answered(response, kept) => {
                     let lease = Lease {
@@ -245,7 +262,13 @@ impl Upstream {
     }
 
     /// A connection from the pool, if it may be one of those, or a new one.
-    async fn connection(&self, key: &Key, pooled: bool, times: &mut Times) -> Result<Connection, Error> {
+    async fn connection(
+        &self,
+        key: &Key,
+        pooled: bool,
+        verdict: &Verdict,
+        times: &mut Times,
+    ) -> Result<Connection, Error> {
         let turn = match pooled.then(|| self.pooled(key, times)) {
             Some(Ok(connection)) => return Ok(connection),
             Some(Err(turn)) => turn,
@@ -255,7 +278,7 @@ impl Upstream {
         // Boxed: the state of a dial and a handshake is long, and most requests need neither.
         let open = Box::pin(async {
             let Some(turn) = turn else {
-                return self.open(key, times).await;
+                return self.open(key, verdict, times).await;
             };
             let held = turn.acquire_owned().await;
             times.queue = start.elapsed();
@@ -263,10 +286,10 @@ impl Upstream {
             // that none can be: then nobody needs to wait for anybody.
             match self.pooled(key, times) {
                 Ok(connection) => Ok(connection),
-                Err(Some(_)) => self.open(key, times).await,
+                Err(Some(_)) => self.open(key, verdict, times).await,
                 Err(None) => {
                     drop(held);
-                    self.open(key, times).await
+                    self.open(key, verdict, times).await
                 }
             }
         });
@@ -284,19 +307,20 @@ impl Upstream {
         Ok(connection)
     }
 
-    async fn open(&self, key: &Key, times: &mut Times) -> Result<Connection, Error> {
+    async fn open(&self, key: &Key, verdict: &Verdict, times: &mut Times) -> Result<Connection, Error> {
         times.reused = false;
         let stream = self.reach(&key.target, key.parent.as_ref(), times).await?;
         if key.scheme == Scheme::Http {
             return self.speak_http1(key, stream).await;
         }
         let start = Instant::now();
-        let stream = self.tls.handshake(&key.target, stream, key.http1_only).await?;
+        let ours = (key.certificate.as_deref(), verdict);
+        let stream = self.tls.handshake(&key.target, stream, key.http1_only, ours).await?;
         times.tls = start.elapsed();
         if chose_h2(&stream) {
-            self.speak_http2(key, stream).await
+            self.speak_http2(key, Heard::new(stream, verdict)).await
         } else {
-            self.speak_http1(key, stream).await
+            self.speak_http1(key, Heard::new(stream, verdict)).await
         }
     }
 

@@ -2,6 +2,7 @@
 //! verification off.
 
 use super::Error;
+use super::client_certificate::{ClientCertificate, Verdict};
 use crate::base::host::{Host, Target};
 use crate::config::model;
 use rustls::pki_types::pem::PemObject;
@@ -32,17 +33,30 @@ impl Tls {
         })
     }
 
-    /// Shakes hands and verifies the certificate for exactly the target's host.
-    pub(super) async fn handshake<S>(&self, target: &Target, stream: S, http1_only: bool) -> Result<TlsStream<S>, Error>
+    /// Shakes hands and verifies the certificate for exactly the target's host; only then is it shown ours, if it asks.
+    pub(super) async fn handshake<S>(
+        &self,
+        target: &Target,
+        stream: S,
+        http1_only: bool,
+        (ours, verdict): (Option<&ClientCertificate>, &Verdict),
+    ) -> Result<TlsStream<S>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = server_name(&target.host).ok_or(Error::Request("the host cannot stand in a certificate"))?;
-        let connector = if http1_only { &self.http1 } else { &self.both };
-        connector.connect(name, stream).await.map_err(|source| Error::Tls {
-            target: target.clone(),
-            certificate: is_certificate(&source),
-            source,
+        let plain = if http1_only { &self.http1 } else { &self.both };
+        let connecting = match ours {
+            None => plain.connect(name, stream),
+            Some(ours) => TlsConnector::from(Arc::new(ours.dress(plain.config()))).connect(name, stream),
+        };
+        connecting.await.map_err(|source| {
+            verdict.hear(&source);
+            Error::Tls {
+                target: target.clone(),
+                certificate: is_certificate(&source),
+                source,
+            }
         })
     }
 }

@@ -33,7 +33,8 @@ impl Proxy {
         // The first try may come back in the answer to the second.
         renewed.needles.extend(armed.needles);
         drop(answer);
-        let answer = self.forward(live, again, limits, entry).await;
+        let certificate = renewed.certificate.clone();
+        let answer = self.forward(live, (again, certificate), limits, entry).await;
         let answer = answer.map_err(|fault| fault.masked(&renewed.needles))?;
         Ok((answer, renewed))
     }

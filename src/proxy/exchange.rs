@@ -15,7 +15,7 @@ use crate::base::body::Body;
 use crate::base::budget::Budget;
 use crate::config::model::RuleLimits;
 use crate::inject::Armed;
-use crate::net::{Answer, MOST_HEADERS};
+use crate::net::{Answer, ClientCertificate, MOST_HEADERS};
 use crate::policy::Permitted;
 use crate::scrub::{self, Asked};
 use http::header::CONTENT_LENGTH;
@@ -95,7 +95,8 @@ impl Proxy {
         let renewable = live.injector.may_renew(permitted.rule_id());
         let again = renewable.then(|| permitted.replay()).flatten();
         // Whatever an upstream says of itself, in a certificate too, may be what it was given.
-        let forwarded = self.forward(&live, permitted, &limits, entry).await;
+        let certificate = armed.certificate.clone();
+        let forwarded = self.forward(&live, (permitted, certificate), &limits, entry).await;
         let answer = forwarded.map_err(|fault| fault.masked(&armed.needles))?;
         let (answer, armed) = match again {
             // Boxed: it is a second exchange, and hardly ever needed.
@@ -139,11 +140,11 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         live: &Live,
-        permitted: Permitted,
+        (permitted, certificate): (Permitted, Option<Arc<ClientCertificate>>),
         limits: &RuleLimits,
         entry: &mut Entry,
     ) -> Result<Answer, Fault> {
-        let mut sending = std::pin::pin!(live.upstream.forward(permitted));
+        let mut sending = std::pin::pin!(live.upstream.forward(permitted, certificate));
         let answer = match limits.time {
             None => sending.await?,
             Some(time) => {

@@ -256,6 +256,7 @@ impl From<inject::Error> for Fault {
                 let told = format!("credential `{name}` cannot stand where the rule puts it; the request was not sent");
                 Self::broken(StatusCode::BAD_GATEWAY, "credential_unfit", &told, message)
             }
+            E::Certificate(name, why) => certificate(&name, why, message),
             E::Plaintext(_) => Self::refused(StatusCode::FORBIDDEN, "plaintext_refused", message).hint("use https"),
             E::Misplaced(misplaced) => misplaced.into(),
             E::Body(inject::body::Error::NotText) => {
@@ -301,15 +302,7 @@ impl From<net::Error> for Fault {
         let late = |told: String| Self::broken(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", &told, cause.clone());
         match &error {
             E::Resolve(target, _) => gateway("upstream_unresolved", format!("{} has no address", target.host)),
-            E::Guarded { target, kind, .. } => {
-                let told = format!("{} leads to {kind}, which agents may not reach", target.host);
-                let fault = Self::refused(StatusCode::FORBIDDEN, "address_refused", told);
-                Self {
-                    cause: Some(cause),
-                    ..fault
-                }
-                .hint("the operator can allow it in `upstream.allow_networks`")
-            }
+            E::Guarded { target, kind, .. } => guarded(target, kind, cause),
             E::Loop(_) => Self::refused(
                 StatusCode::LOOP_DETECTED,
                 "loop_detected",
@@ -329,6 +322,13 @@ impl From<net::Error> for Fault {
             )
             .hint("the operator finds the cause in the audit log, and can trust a private root in `upstream.roots`"),
             E::Tls { target, .. } => gateway("upstream_tls", format!("no TLS connection with {target}")),
+            E::ClientCertificate { target, shown, .. } => {
+                let told = match shown {
+                    true => "does not take the client certificate that the rule has for it",
+                    false => "wants a client certificate, and the rule has none",
+                };
+                gateway("client_certificate_refused", format!("{target} {told}"))
+            }
             E::ResponseTime(target) => late(format!("{target} sent no response in time")),
             E::Stalled(_) => Self::stopped_coming(cause),
             E::Interim(target) | E::Fields(target, _) | E::Long(target, _) => gateway(
@@ -352,6 +352,29 @@ impl From<net::Error> for Fault {
             E::Request(_) | E::Roots(_) => gateway("request_unsendable", "the request cannot be sent".to_owned()),
         }
     }
+}
+
+/// There is no client certificate that could be shown.
+fn certificate(name: &str, why: net::UnfitCertificate, cause: String) -> Fault {
+    use net::UnfitCertificate as U;
+    let (code, told) = match why {
+        U::Expired(_) => ("client_certificate_expired", "has expired"),
+        U::Early(_) => ("client_certificate_expired", "is not good yet"),
+        _ => ("credential_unfit", "cannot be used"),
+    };
+    let told = format!("the client certificate `{name}` {told}; the request was not sent");
+    Fault::broken(StatusCode::BAD_GATEWAY, code, &told, cause).hint("the operator finds the cause in the audit log")
+}
+
+/// The address is one that agents may not reach.
+fn guarded(target: &Target, kind: &str, cause: String) -> Fault {
+    let told = format!("{} leads to {kind}, which agents may not reach", target.host);
+    let fault = Fault::refused(StatusCode::FORBIDDEN, "address_refused", told);
+    Fault {
+        cause: Some(cause),
+        ..fault
+    }
+    .hint("the operator can allow it in `upstream.allow_networks`")
 }
 
 /// There are no descriptors left to connect with.

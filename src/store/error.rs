@@ -132,6 +132,9 @@ pub enum Cause {
         /// What is wrong with it.
         reason: String,
     },
+    /// It is at hand, and not what it is used as.
+    #[error("{0}")]
+    Unfit(String),
     /// The program is being stopped.
     #[error("keyferry is stopping")]
     Stopping,

@@ -36,6 +36,7 @@ mod leaves;
 mod limits;
 mod listeners;
 mod minting;
+mod mtls;
 mod pages;
 mod parents;
 mod records;

@@ -1,6 +1,6 @@
 //! Injections: one credential each, and no two in one place.
 
-use super::mint::Written;
+use super::mint::{Written, document};
 use super::scope::Scope;
 use super::sigv4;
 use super::slots::{header, query, slot};
@@ -9,8 +9,8 @@ use crate::base::template::{BadTemplate, Template};
 use crate::config::leaf::{At, Many, Text};
 use crate::config::looks::looks_secret;
 use crate::config::mint::Mint;
-use crate::config::model::{Inject, Place as Slot, SecretSpec, Source};
-use crate::config::raw::{RawBasic, RawInject};
+use crate::config::model::{Inject, Mtls, Place as Slot, SecretSpec, Source};
+use crate::config::raw::{RawBasic, RawInject, RawMtls};
 use crate::config::read::Findings;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -49,6 +49,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         raw.header.is_some(),
         raw.query.is_some(),
         raw.sigv4.is_some(),
+        raw.mtls.is_some(),
         raw.placeholder.is_some(),
     ];
     match given.iter().filter(|given| **given).count() + minted.given().count() {
@@ -57,7 +58,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4`, `mtls`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
             return None;
         }
         _ => {
@@ -67,6 +68,11 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
             return None;
         }
     }
+    chosen(raw, minted, scope, found)
+}
+
+/// The one that is given.
+fn chosen(raw: &RawInject, minted: Written<'_>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
     if let Some(kind) = minted.given().next() {
         return minted.mint(scope, found).map(|mint| implied(kind, mint, scope));
     }
@@ -78,6 +84,9 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
     }
     if let Some(raw) = &raw.sigv4 {
         return sigv4::keys(raw, scope, found).map(|keys| Inject::SigV4(Box::new(keys)));
+    }
+    if let Some(raw) = &raw.mtls {
+        return mtls(raw, scope, found);
     }
     if let Some(name) = &raw.header {
         let (name, value) = (header(name, name, found), value(raw, name, scope, found));
@@ -157,6 +166,16 @@ fn basic(raw: &RawBasic, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
         user: raw.user.value.clone(),
         password,
     })
+}
+
+fn mtls(raw: &RawMtls, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
+    let certificate = document(&raw.certificate, scope, found);
+    let key = raw.private_key.as_ref().unwrap_or(&raw.certificate);
+    let private_key = document(key, scope, found)?.id;
+    Some(Inject::Mtls(Mtls {
+        certificate: certificate?.id,
+        private_key,
+    }))
 }
 
 fn placeholder(raw: &RawInject, secret: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
@@ -241,6 +260,7 @@ fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
     let query = |name: &String| format!("query parameter `{name}`");
     match inject {
         Inject::Bearer(_) | Inject::Basic { .. } | Inject::SigV4(_) => vec![(header(&AUTHORIZATION), None)],
+        Inject::Mtls(_) => vec![("the TLS handshake".to_owned(), None)],
         Inject::Header { name, .. } => vec![(header(name), None)],
         Inject::Query { name, .. } => vec![(query(name), None)],
         Inject::Placeholder { secret, places } => {

@@ -87,7 +87,7 @@ pub(super) fn uses(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>)
 }
 
 /// A secret that is a document, and never sent.
-fn document(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
+pub(super) fn document(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
     let uses = uses(name, scope, found)?;
     scope.documents.insert(uses.id);
     Some(uses)

@@ -139,7 +139,7 @@ fn spec(
             .error(
                 name.at,
                 format!(
-                    "`{}` is a key that tokens are made with, and a rule sends it",
+                    "`{}` is a key that tokens are made with or connections authenticated by, and a rule sends it",
                     shown(name)
                 ),
             )

@@ -119,6 +119,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`inject`: each injection", "RawInject"),
     ("`basic`", "RawBasic"),
     ("`sigv4`", "RawSigV4"),
+    ("`mtls`", "RawMtls"),
     ("`vault`", "RawVault"),
     ("`vault` of a secret", "RawVaultEntry"),
     ("`oauth2`", "RawOAuth2"),

@@ -11,6 +11,7 @@ mod socks;
 pub use login::{Login, Logins, NoLogin};
 
 use super::Error;
+use super::client_certificate::Verdict;
 use super::dial::Dialer;
 use super::send::Times;
 use super::tls::Tls;
@@ -81,7 +82,10 @@ pub(super) async fn open(
     };
     let line = match parent.speaks {
         Speaks::Https => {
-            let secured = tls.handshake(&parent.address, tcp, true).await.map_err(unreachable)?;
+            let secured = tls
+                .handshake(&parent.address, tcp, true, (None, &Verdict::default()))
+                .await
+                .map_err(unreachable)?;
             way.ask(secured).await
         }
         Speaks::Http | Speaks::Socks5 => way.ask(tcp).await,

@@ -1,36 +1,19 @@
 //! A cross-check of the origin's side: nginx, which shares no code with the proxy or the rig.
 
 use super::{REAL, basic};
-use crate::rig::proxy::{Rig, bare};
+use crate::rig::nginx::Nginx;
+use crate::rig::proxy::Rig;
 use crate::rig::root::{Root, Validity};
-use crate::rig::{eventually, routes, tools};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use crate::rig::routes;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-struct Nginx(Child);
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // The workers end with the master only if it is asked.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-const CONFIG: &str = "daemon off; master_process on; worker_processes 1; pid DIR/nginx.pid; error_log DIR/error.log;
-events { worker_connections 64; }
-http {
-  access_log off; client_body_temp_path DIR/t1; proxy_temp_path DIR/t2; fastcgi_temp_path DIR/t3;
-  uwsgi_temp_path DIR/t4; scgi_temp_path DIR/t5; default_type text/plain;
-  gzip on; gzip_types text/plain; gzip_min_length 1;
+const SERVER: &str = "gzip on; gzip_types text/plain; gzip_min_length 1;
   server {
     listen ADDRESS ssl http2; server_name files.test; root DIR/www;
     ssl_certificate DIR/chain.pem; ssl_certificate_key DIR/key.pem;
     auth_basic private; auth_basic_user_file DIR/users;
-  }
-}
-";
+  }";
 
 async fn start(root: &Root, dir: &Path) -> (Nginx, SocketAddr) {
     let pem = root.leaf(&["files.test"], Validity::Now);
@@ -40,31 +23,7 @@ async fn start(root: &Root, dir: &Path) -> (Nginx, SocketAddr) {
     std::fs::write(dir.join("chain.pem"), pem.chain).unwrap();
     std::fs::write(dir.join("key.pem"), pem.key).unwrap();
     std::fs::write(dir.join("users"), format!("agent:{{PLAIN}}{REAL}\n")).unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = CONFIG
-        .replace("DIR", dir.to_str().unwrap())
-        .replace("ADDRESS", &address.to_string());
-    let file = dir.join("nginx.conf");
-    // Started as root it would give its workers to a user who cannot read the folder.
-    let user = if rustix::process::geteuid().is_root() {
-        "user root;\n"
-    } else {
-        ""
-    };
-    std::fs::write(&file, format!("{user}{config}")).unwrap();
-    let mut command = Command::new(tools::need("nginx"));
-    bare(&mut command, dir);
-    command
-        .arg("-p")
-        .arg(dir)
-        .arg("-c")
-        .arg(file)
-        .arg("-e")
-        .arg(dir.join("error.log"))
-        .stderr(Stdio::null());
-    let nginx = Nginx(command.spawn().unwrap());
-    eventually("nginx", || TcpStream::connect(address).ok()).await;
-    (nginx, address)
+    Nginx::start(dir, SERVER).await
 }
 
 #[tokio::test]

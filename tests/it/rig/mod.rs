@@ -9,6 +9,7 @@ pub mod disk;
 pub mod docker;
 pub mod names;
 pub mod netns;
+pub mod nginx;
 pub mod origin;
 pub mod process;
 pub mod proxy;

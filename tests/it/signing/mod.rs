@@ -27,3 +27,7 @@ pub fn keys(root: &Root, id: &str, secret: &str) -> Rig {
         .secret("AWS_SECRET_ACCESS_KEY", secret)
         .env("AWS_EC2_METADATA_DISABLED", "true")
 }
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
