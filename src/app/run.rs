@@ -8,7 +8,7 @@ use crate::audit::Totals;
 use crate::base::secret::{IsToken, Secret};
 use crate::ca::bundle::Bundle;
 use crate::config::Config;
-use crate::config::model::{Mount, Source};
+use crate::config::model::Mount;
 use crate::launch::child::Signals;
 use crate::launch::{self, Exit, Given, Tether, Withheld, wall};
 use crate::listen::Inherited;
@@ -211,11 +211,8 @@ pub(super) fn base_urls_at(app: &App, address: &str) -> Vec<(OsString, OsString)
 /// The variables that secrets are read from: the command must not have them.
 pub(super) fn sources(app: &App) -> Vec<String> {
     let live = app.proxy.live();
-    let env = |spec: &crate::config::model::SecretSpec| match &spec.source {
-        Source::Env(name) => Some(name.clone()),
-        Source::File(_) | Source::Exec { .. } | Source::Store(_) | Source::Minted(_) => None,
-    };
-    live.config.secrets.iter().filter_map(env).collect()
+    let variables = live.config.secrets.iter().flat_map(|spec| spec.source.variables());
+    variables.map(str::to_owned).collect()
 }
 
 pub(super) fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString> {

@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod check;
+pub mod kept;
 mod leaf;
 mod load;
 mod looks;
@@ -16,6 +17,7 @@ pub mod place;
 pub mod places;
 pub mod presets;
 mod raw;
+mod raw_kept;
 mod read;
 pub mod schema;
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! tunnelled rule has no place for an injector.
 
 pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
-use super::mint::Mint;
+use super::kept::Kept;
+use super::mint::{Mint, Uses};
 use super::parent::{Except, Parent, Via};
 use crate::base::ask::Scheme;
 use crate::base::glob::{Allow, HostPattern};
@@ -214,6 +215,36 @@ pub enum Source {
     Store(String),
     /// A token that is asked for, or made.
     Minted(Box<Mint>),
+    /// What a store of others keeps.
+    Kept(Box<Kept>),
+}
+
+impl Source {
+    /// Whether a value is fetched when it is wanted, and so may be fetched anew.
+    pub fn is_fetched(&self) -> bool {
+        match self {
+            Self::Exec { .. } | Self::Minted(_) | Self::Kept(_) => true,
+            Self::Env(_) | Self::File(_) | Self::Store(_) => false,
+        }
+    }
+
+    /// The secrets that this one is had with.
+    pub fn uses(&self) -> Vec<&Uses> {
+        match self {
+            Self::Minted(mint) => mint.uses(),
+            Self::Kept(kept) => kept.uses(),
+            Self::Env(_) | Self::File(_) | Self::Exec { .. } | Self::Store(_) => Vec::new(),
+        }
+    }
+
+    /// The variables of Keyferry's own that it is read from, or had with.
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Env(name) => vec![name],
+            Self::Kept(kept) => kept.variables().to_vec(),
+            Self::File(_) | Self::Exec { .. } | Self::Store(_) | Self::Minted(_) => Vec::new(),
+        }
+    }
 }
 
 /// One rule.

@@ -2,6 +2,7 @@
 //! the descriptions in the JSON schema and in the reference.
 
 use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
+use super::raw_kept::{RawAws, RawAwsParameter, RawAwsSecret};
 use super::read::{Findings, Read, section};
 use super::tree::{Node, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -24,6 +25,8 @@ section! {
         "agents" agents: Option<Named<RawAgent>>,
         /// The Vault, or OpenBao, that secrets with `vault` live in.
         "vault" vault: Option<RawVault>,
+        /// Whose keys, and where, for secrets that live in AWS.
+        "aws" aws: Option<RawAws>,
         /// What is allowed. The first rule that matches decides; what no rule matches is denied.
         "rules" rules: Option<Vec<RawRule>>,
         /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
@@ -106,10 +109,10 @@ section! {
 }
 
 section! {
-    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `vault`, `oauth2`, `jwt`,
-    /// `github_app`, `gcp` and `azure`.
+    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `vault`,
+    /// `aws_secret`, `aws_parameter`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
-        {"required": ["vault"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -125,6 +128,10 @@ section! {
         "store" store: Option<Text>,
         /// An entry of the Vault.
         "vault" vault: Option<RawVaultEntry>,
+        /// A secret of AWS Secrets Manager.
+        "aws_secret" aws_secret: Option<RawAwsSecret>,
+        /// A parameter of AWS Systems Manager's Parameter Store.
+        "aws_parameter" aws_parameter: Option<RawAwsParameter>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).

@@ -9,7 +9,7 @@ use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Mtls, Place, Rule, SigV4, Source, Strays};
+use crate::config::model::{Action, Inject, Mtls, Place, Rule, SigV4, Strays};
 use crate::net::{ClientCertificate, UnfitCertificate};
 use crate::policy::Permitted;
 use crate::scrub::Needles;
@@ -455,10 +455,7 @@ fn is_renewable(config: &Config, rule: &Rule) -> bool {
     let Action::Intercept { inject, .. } = &rule.action else {
         return false;
     };
-    let fetched = |id| {
-        let source = config.secret(id).map(|spec| &spec.source);
-        matches!(source, Some(Source::Exec { .. } | Source::Minted(_)))
-    };
+    let fetched = |id| config.secret(id).is_some_and(|spec| spec.source.is_fetched());
     inject.iter().flat_map(Inject::secrets).any(fetched)
 }
 

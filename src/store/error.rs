@@ -116,6 +116,14 @@ pub enum Cause {
         /// What is wrong with it; nothing of the answer but words that a standard knows.
         reason: String,
     },
+    /// What is kept there is no credential.
+    #[error("what {at} keeps is no credential: {reason}")]
+    NoCredential {
+        /// Where.
+        at: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A secret that it is made with cannot be had.
     #[error("it is made with secret `{name}`: {cause}")]
     MadeWith {

@@ -2,7 +2,7 @@
 //! while after it failed.
 
 use super::error::Cause;
-use super::{Held, Inner, Slot, exec, mint};
+use super::{Held, Inner, Slot, exec, kept, mint};
 use crate::base::ids::SecretId;
 use crate::base::secret::Secret;
 use crate::config::model::Source;
@@ -38,7 +38,7 @@ pub(super) async fn wait(inner: &Arc<Inner>, id: SecretId) -> Result<Arc<Held>, 
 /// It runs as a task of its own: the first who asked may go away, the others still wait.
 pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<Ending>, Cause> {
     let slot = inner.slots.get(id.index()).ok_or(Cause::Unknown)?;
-    if !matches!(slot.source, Source::Exec { .. } | Source::Minted(_)) {
+    if !slot.source.is_fetched() {
         return Err(Cause::Unknown);
     }
     let mut fetching = slot.fetching.lock();
@@ -94,6 +94,7 @@ async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
             secret.map(|secret| Fetched::new(secret, *ttl))
         }
         Source::Minted(mint) => mint::mint(inner, slot, mint).await,
+        Source::Kept(kept) => kept::fetch(inner, slot, kept).await,
         Source::Env(_) | Source::File(_) | Source::Store(_) => return Err(Cause::Unknown),
     };
     let result = fetched.map(|Fetched { secret, ttl, grace }| {

@@ -8,6 +8,7 @@ pub mod encrypted;
 mod error;
 mod exec;
 mod fetch;
+mod kept;
 mod key;
 mod mint;
 mod remote;
@@ -287,8 +288,7 @@ impl Inner {
         if current.held.version != version {
             return true;
         }
-        let fetched = matches!(slot.source, Source::Exec { .. } | Source::Minted(_));
-        if !fetched || current.since.elapsed() < LEAST_AGE {
+        if !slot.source.is_fetched() || current.since.elapsed() < LEAST_AGE {
             return false;
         }
         let next = fetch::wait(self, id).await;
@@ -333,7 +333,7 @@ impl Slot {
             Source::File(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
             Source::File(path) => Some(Held::new(read_file(spec, path, previous.is_none())?)),
             Source::Store(entry) => Some(stored_entry(stored, entry, spec.document)?),
-            Source::Exec { .. } | Source::Minted(_) => None,
+            Source::Exec { .. } | Source::Minted(_) | Source::Kept(_) => None,
         };
         let current = match held {
             Some(held) => {
@@ -344,7 +344,7 @@ impl Slot {
         let watched = match &spec.source {
             Source::File(path) => source::is_regular(path),
             Source::Store(_) => true,
-            Source::Env(_) | Source::Exec { .. } | Source::Minted(_) => false,
+            Source::Env(_) | Source::Exec { .. } | Source::Minted(_) | Source::Kept(_) => false,
         };
         Ok(Self {
             name: Arc::clone(&spec.name),

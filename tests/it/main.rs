@@ -48,6 +48,7 @@ mod shutdown;
 mod siege;
 mod signing;
 mod soak;
+mod stores;
 mod streaming;
 mod traces;
 mod tunnels;

@@ -5,6 +5,7 @@ mod audit;
 mod certificates;
 mod expand;
 mod inject;
+mod kept;
 mod listen;
 mod mint;
 mod mount;

@@ -1,13 +1,12 @@
 //! Secrets: where each lives, what the agent holds instead.
 
 use super::expand::Expanded;
+use super::kept::Stores;
 use super::mint::Written;
 use super::scope::{Scope, name_is_fit, variable_is_fit};
-use super::vault;
 use crate::base::ids::SecretId;
 use crate::config::leaf::{At, Text};
 use crate::config::looks::shown;
-use crate::config::mint::Mint;
 use crate::config::model::{SecretSpec, Source};
 use crate::config::presets::Preset;
 use crate::config::raw::{RawConfig, RawSecret, SecretMap};
@@ -39,7 +38,7 @@ pub(super) fn check(
     found: &mut Findings<'_>,
 ) -> Option<Vec<SecretSpec>> {
     // First those that are made with others: these are then in use, and known to be documents.
-    let mut minted = minted(raw, scope, found);
+    let mut made = made(raw, scope, found);
     let presets: HashMap<SecretId, &Preset> = expanded.iter().filter_map(|e| Some((e.secret?, e.preset?))).collect();
     let mut specs = Vec::new();
     let mut variables: HashMap<String, String> = HashMap::new();
@@ -57,7 +56,7 @@ pub(super) fn check(
             let more = more.find(|more| more.name == name.value)?;
             Some(std::slice::from_ref(&more.variable))
         });
-        let Some(spec) = spec((name, id), secret, usual, minted.remove(&id), scope, found) else {
+        let Some(spec) = spec((name, id), secret, usual, made.remove(&id), scope, found) else {
             continue;
         };
         for variable in &spec.agent_env {
@@ -81,21 +80,20 @@ pub(super) fn check(
     in_no_circle(&specs, raw, found).then_some(specs)
 }
 
-/// The tokens that secrets of the config are.
-fn minted(raw: &RawConfig, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> HashMap<SecretId, Mint> {
-    let vault = raw.vault.as_ref().and_then(|raw| vault::server(raw, scope, found));
-    let no_vault = raw.vault.is_some() && vault.is_none();
+/// Those that are had with others: tokens, and what stores of others keep.
+fn made(raw: &RawConfig, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> HashMap<SecretId, Source> {
+    let stores = Stores::read(raw, scope, found);
     let written = (0..).map(SecretId).zip(raw.secrets());
-    let minted = written.filter_map(|(id, (_, secret))| {
+    let made = written.filter_map(|(id, (_, secret))| {
         let secret = &secret.as_ref()?.0;
-        if let Some(entry) = secret.vault.as_ref().filter(|_| !no_vault) {
-            return Some((id, vault::entry(entry, vault.as_ref(), found)?));
+        if Stores::given(secret).next().is_some() {
+            return Some((id, stores.source(secret, scope, found)?));
         }
         let written = Written::of_secret(secret);
         written.given().next()?;
-        Some((id, written.mint(scope, found)?))
+        Some((id, Source::Minted(Box::new(written.mint(scope, found)?))))
     });
-    minted.collect()
+    made.collect()
 }
 
 /// Tells of a token that is made with itself.
@@ -104,10 +102,8 @@ fn in_no_circle(specs: &[SecretSpec], raw: &RawConfig, found: &mut Findings<'_>)
     for (start, (name, _)) in raw.secrets().iter().enumerate() {
         let (mut reached, mut open) = (vec![false; specs.len()], vec![start]);
         while let Some(at) = open.pop() {
-            let Some(Source::Minted(mint)) = specs.get(at).map(|spec| &spec.source) else {
-                continue;
-            };
-            for next in mint.uses().into_iter().map(|uses| uses.id.index()) {
+            let uses = specs.get(at).map(|spec| spec.source.uses()).unwrap_or_default();
+            for next in uses.into_iter().map(|uses| uses.id.index()) {
                 if reached.get_mut(next).is_some_and(|seen| !std::mem::replace(seen, true)) {
                     open.push(next);
                 }
@@ -129,7 +125,7 @@ fn spec(
     (name, id): (&Text, SecretId),
     raw: &SecretMap,
     usual: Option<&[String]>,
-    minted: Option<Mint>,
+    made: Option<Source>,
     scope: &Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<SecretSpec> {
@@ -146,7 +142,7 @@ fn spec(
             .hint("keep it for one of the two");
         return None;
     }
-    let source = source(name, raw, minted, scope, found);
+    let source = source(name, raw, made, scope, found);
     let fit = raw
         .agent_env
         .iter()
@@ -173,7 +169,7 @@ fn spec(
 fn source(
     name: &Text,
     raw: &SecretMap,
-    minted: Option<Mint>,
+    made: Option<Source>,
     scope: &Scope<'_>,
     found: &mut Findings<'_>,
 ) -> Option<Source> {
@@ -186,12 +182,12 @@ fn source(
             }
         }
     }
-    let made = Written::of_secret(raw).given().count() + usize::from(raw.vault.is_some());
+    let others = Written::of_secret(raw).given().chain(Stores::given(raw)).count();
     let places = [&raw.env, &raw.file, &raw.store]
         .into_iter()
         .filter(|place| place.is_some())
         .count();
-    match places + made + usize::from(raw.exec.is_some()) {
+    match places + others + usize::from(raw.exec.is_some()) {
         1 => {}
         _ if raw.bad => return None,
         0 => {
@@ -220,10 +216,11 @@ fn source(
         name_is_fit(entry, "an entry of the store", found);
         return Some(Source::Store(entry.value.clone()));
     }
-    minted.map(|mint| Source::Minted(Box::new(mint)))
+    made
 }
 
-const PLACES: &str = "`env`, `file`, `exec`, `store`, `vault`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
+const PLACES: &str = "`env`, `file`, `exec`, `store`, `vault`, `aws_secret`, `aws_parameter`, `oauth2`, `jwt`, `github_app`, `gcp` \
+                      and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {

@@ -1,5 +1,6 @@
 //! The Vault that secrets live in, and their entries.
 
+use super::kept::{GRACE, TTL};
 use super::mint::{TIMEOUT, endpoint, maybe, uses, word};
 use super::scope::Scope;
 use crate::base::endpoint::Endpoint;
@@ -22,8 +23,6 @@ pub(super) struct Vault {
 
 /// What the token of a login by AppRole is called; no secret of the config can have this name.
 const LOGIN: &str = "vault/login";
-const TTL: Duration = Duration::from_secs(300);
-const GRACE: Duration = Duration::from_secs(3600);
 
 /// Reads where the Vault is, and who asks it.
 pub(super) fn server(raw: &RawVault, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vault> {

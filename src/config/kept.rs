@@ -1,0 +1,93 @@
+//! Secrets that stores of others keep, as meant.
+
+use super::mint::Uses;
+use crate::base::endpoint::Endpoint;
+use std::time::Duration;
+
+/// What such a store keeps, and how it is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it is.
+    pub place: Place,
+    /// Where it is JSON: which text in it is the credential.
+    pub field: Option<String>,
+    /// How long a value is good for.
+    pub ttl: Duration,
+    /// How long a value is used beyond that, while there is no other to be had.
+    pub grace: Duration,
+    /// How long asking may take.
+    pub timeout: Duration,
+}
+
+/// Whose store, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// AWS Secrets Manager, or Parameter Store.
+    Aws(Box<Aws>),
+}
+
+/// What AWS keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// Where it is asked.
+    pub at: Endpoint,
+    /// Its region.
+    pub region: String,
+    /// Which of its services, and what of it.
+    pub what: AwsKept,
+    /// Whose keys sign.
+    pub keys: AwsKeys,
+}
+
+/// Which secret or parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AwsKept {
+    /// Of Secrets Manager.
+    Secret {
+        /// Its name or ARN.
+        id: String,
+        /// The staging label of the version.
+        stage: Option<String>,
+    },
+    /// Of Parameter Store, by name or ARN.
+    Parameter(String),
+}
+
+/// Whose keys sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AwsKeys {
+    /// Those of the variables that AWS's own programs read.
+    Environment,
+    /// These secrets.
+    Secrets {
+        /// The id of the access key.
+        id: Uses,
+        /// The key that signs.
+        secret: Uses,
+        /// The token of temporary credentials.
+        token: Option<Uses>,
+    },
+}
+
+/// The variables of [`AwsKeys::Environment`]: id, key and token.
+pub const AWS_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+impl Kept {
+    /// The secrets that it is asked for with.
+    pub fn uses(&self) -> Vec<&Uses> {
+        match &self.place {
+            Place::Aws(aws) => match &aws.keys {
+                AwsKeys::Environment => Vec::new(),
+                AwsKeys::Secrets { id, secret, token } => [id, secret].into_iter().chain(token).collect(),
+            },
+        }
+    }
+
+    /// The variables of Keyferry's own that it is asked for with.
+    pub fn variables(&self) -> &'static [&'static str] {
+        match &self.place {
+            Place::Aws(aws) if aws.keys == AwsKeys::Environment => &AWS_VARIABLES,
+            Place::Aws(_) => &[],
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Secrets that stores of others keep, as written.
+
+use super::leaf::{At, Lasting, Text};
+use super::read::section;
+
+section! {
+    /// AWS, for secrets with `aws_secret` and `aws_parameter`: where, and with whose keys. Absent: with those of the variables
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`.
+    #[schemars(extend("dependentRequired" = {"access_key_id": ["secret_access_key"],
+        "secret_access_key": ["access_key_id"], "session_token": ["access_key_id"]}))]
+    RawAws, "`aws`", {
+        /// The region, such as `eu-west-1`, of what names none itself.
+        "region" region: Option<Text>,
+        /// The secret that is the access key's id.
+        "access_key_id" access_key_id: Option<Text>,
+        /// The secret that is the secret access key.
+        "secret_access_key" secret_access_key: Option<Text>,
+        /// The secret that is the session token of temporary credentials.
+        "session_token" session_token: Option<Text>,
+        /// Where to ask instead of AWS: a VPC's endpoint, or what speaks as AWS does.
+        "endpoint" endpoint: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A secret of AWS Secrets Manager.
+    RawAwsSecret, "`aws_secret`", {
+        /// Its name, or its ARN.
+        "id" id: Text,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// The staging label of the version. Absent: `AWSCURRENT`.
+        "stage" stage: Option<Text>,
+        /// Its region. Absent: that of the ARN, or of `aws`.
+        "region" region: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while AWS cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A parameter of AWS Systems Manager's Parameter Store, decrypted.
+    RawAwsParameter, "`aws_parameter`", {
+        /// Its name, or its ARN; a version or a label may follow behind a colon.
+        "name" name: Text,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// Its region. Absent: that of the ARN, or of `aws`.
+        "region" region: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while AWS cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+    }
+}
