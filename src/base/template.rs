@@ -15,6 +15,46 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(pub Vec<Part>);
 
+/// One piece of a text with names in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece<'t> {
+    /// Written as it stands.
+    Text(String),
+    /// What stood between `${` and `}`.
+    Name(&'t str),
+}
+
+/// Takes `text` apart at its `${name}` pieces; `$$` is a dollar sign.
+///
+/// # Errors
+/// When a brace is left open.
+pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, BadTemplate> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, dollar) = rest.split_at(at);
+        literal.push_str(before);
+        let after = dollar.get(1..).unwrap_or_default();
+        if let Some(inner) = after.strip_prefix('{') {
+            let (name, tail) = inner.split_once('}').ok_or(BadTemplate::Open)?;
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Name(name));
+            rest = tail;
+        } else {
+            literal.push('$');
+            rest = after.strip_prefix('$').unwrap_or(after);
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    Ok(pieces)
+}
+
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
@@ -32,31 +72,14 @@ impl Template {
     /// # Errors
     /// When a brace is left open, or `find` does not know a name.
     pub fn parse(text: &str, find: impl Fn(&str) -> Option<SecretId>) -> Result<Self, BadTemplate> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('$') {
-            let (before, dollar) = rest.split_at(at);
-            literal.push_str(before);
-            let after = dollar.get(1..).unwrap_or_default();
-            if let Some(inner) = after.strip_prefix('{') {
-                let (name, tail) = inner.split_once('}').ok_or(BadTemplate::Open)?;
+        let parts = pieces(text)?.into_iter().map(|piece| match piece {
+            Piece::Text(text) => Ok(Part::Text(text)),
+            Piece::Name(name) => {
                 let id = find(name).ok_or_else(|| BadTemplate::Unknown(name.to_owned()))?;
-                if !literal.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut literal)));
-                }
-                parts.push(Part::Secret(id));
-                rest = tail;
-            } else {
-                literal.push('$');
-                rest = after.strip_prefix('$').unwrap_or(after);
+                Ok(Part::Secret(id))
             }
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        Ok(Self(parts))
+        });
+        Ok(Self(parts.collect::<Result<_, _>>()?))
     }
 
     /// The secrets it names, in order.

@@ -168,6 +168,13 @@ fn describe(config: &Config, inject: &Inject) -> String {
         Inject::Query { name: query, value } => {
             format!("`{}` in query parameter `{query}`", names(value.secrets().collect()))
         }
+        Inject::Cookie { name: cookie, value } => {
+            format!("`{}` as cookie `{cookie}`", names(value.secrets().collect()))
+        }
+        Inject::Hmac(spec) => {
+            let headers: Vec<String> = spec.headers.iter().map(|(name, _)| format!("`{name}`")).collect();
+            format!("a signature by the key `{}`, in {}", name(spec.key), headers.join(", "))
+        }
         Inject::SigV4(keys) => format!("a signature of `{}` as AWS has it", name(keys.access_key_id)),
         Inject::Mtls(shown) => format!(
             "the client certificate `{}`, shown in the TLS handshake",

@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod check;
+pub mod hmac;
 pub mod kept;
 mod leaf;
 mod load;

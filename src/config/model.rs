@@ -2,6 +2,7 @@
 //! tunnelled rule has no place for an injector.
 
 pub use super::agent::{AgentSpec, CertificateName, CertificateProof, Proof};
+use super::hmac::Hmac;
 use super::kept::Kept;
 use super::mint::{Mint, Uses};
 use super::parent::{Except, Parent, Via};
@@ -339,6 +340,15 @@ pub enum Inject {
         /// Its value, unencoded.
         value: Template,
     },
+    /// A cookie of this name, among the agent's own.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Template,
+    },
+    /// A signature by a keyed hash.
+    Hmac(Box<Hmac>),
     /// A signature as AWS has it, in the place of the agent's own.
     SigV4(Box<SigV4>),
     /// A certificate that the upstream is shown in the TLS handshake.
@@ -357,7 +367,10 @@ impl Inject {
     pub fn secrets(&self) -> Vec<SecretId> {
         match self {
             Self::Bearer(id) | Self::Basic { password: id, .. } | Self::Placeholder { secret: id, .. } => vec![*id],
-            Self::Header { value, .. } | Self::Query { value, .. } => value.secrets().collect(),
+            Self::Header { value, .. } | Self::Query { value, .. } | Self::Cookie { value, .. } => {
+                value.secrets().collect()
+            }
+            Self::Hmac(spec) => spec.secrets().collect(),
             Self::SigV4(keys) => [keys.access_key_id, keys.secret_access_key]
                 .into_iter()
                 .chain(keys.session_token)

@@ -233,12 +233,12 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `sigv4`, `mtls`, `placeholder`, and of
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, and of
     /// those that make one and show it as `Authorization: Bearer …`: `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]},
+        {"required": ["query"]}, {"required": ["cookie"]}, {"required": ["hmac"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]},
         {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}],
-        "dependentRequired" = {"header": ["value"], "query": ["value"], "placeholder": ["in"]}))]
+        "dependentRequired" = {"header": ["value"], "query": ["value"], "cookie": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
         /// A secret's name: `Authorization: Bearer …`.
         "bearer" bearer: Option<Text>,
@@ -248,8 +248,12 @@ section! {
         "header" header: Option<Text>,
         /// A query parameter's name; `value` says what it holds.
         "query" query: Option<Text>,
-        /// With `header` or `query`: a text in which `${name}` stands for a secret and `$$` for a dollar sign.
+        /// A cookie's name; `value` says what it holds. The agent's other cookies stay.
+        "cookie" cookie: Option<Text>,
+        /// With `header`, `query` or `cookie`: a text in which `${name}` stands for a secret and `$$` for a dollar sign.
         "value" value: Option<Text>,
+        /// The request is signed by a keyed hash (HMAC) over a template of it.
+        "hmac" hmac: Option<RawHmac>,
         /// The request is signed for AWS, or what speaks as it does, in the place of the agent's own signature.
         "sigv4" sigv4: Option<RawSigV4>,
         /// A client certificate is shown to the upstream in the TLS handshake; another injection may stand beside it.
@@ -297,6 +301,29 @@ section! {
         /// `unsigned`: a body whose hash the client does not state goes out without one, over TLS. Absent: `signed`, but for
         /// S3, whose clients choose.
         "payload" payload: Option<Text>,
+    }
+}
+
+section! {
+    /// A signature by a keyed hash (RFC 2104): over what, with which key, and where it goes.
+    RawHmac, "`hmac`", {
+        /// The secret that is the key.
+        "key" key: Text,
+        /// How the key is written: `text`, `hex` or `base64`. Absent: `text`.
+        "key_encoding" key_encoding: Option<Text>,
+        /// `sha256`, `sha512`, or `sha1` where a service asks for that. Absent: `sha256`.
+        "algorithm" algorithm: Option<Text>,
+        /// What is signed: a text in which `${method}`, `${path}`, `${query}`, `${path_and_query}`, `${host}`, `${timestamp}`,
+        /// `${nonce}`, `${header:NAME}`, `${secret:NAME}`, `${body_sha256}` (and `sha512`, each also with `_base64`) and, last,
+        /// `${body}` stand for those, and `$$` for a dollar sign.
+        "signed" signed: Text,
+        /// How the signature is written: `hex` or `base64`. Absent: `hex`.
+        "encoding" encoding: Option<Text>,
+        /// How `${timestamp}` is written: `seconds` or `milliseconds` since 1970, or `rfc3339`. Absent: `seconds`.
+        "timestamp" timestamp: Option<Text>,
+        /// The headers that are filled, each with its text: `${signature}`, `${timestamp}`, `${nonce}`, `${body_sha256}` and
+        /// its like, `${secret:NAME}`.
+        "headers" headers: Named<Text>,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::place::{self, Swap};
-use super::{Error, Misplaced, StandIns, body, collect, mtls, sigv4, strays, trailers};
+use super::{Error, Misplaced, StandIns, body, collect, cookie, hmac, mtls, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::budget::Budget;
@@ -9,6 +9,7 @@ use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
 use crate::config::Config;
+use crate::config::hmac::Hmac;
 use crate::config::model::{Action, Inject, Mtls, Place, Rule, SigV4, Strays};
 use crate::net::{ClientCertificate, UnfitCertificate};
 use crate::policy::Permitted;
@@ -17,8 +18,10 @@ use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, UPGRADE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HeaderName, HeaderValue, UPGRADE,
 };
+use http_body::Body as _;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -136,11 +139,13 @@ impl Injector {
             ..Armed::default()
         };
         // A signature is made of what all others have left.
-        let (first, last): (Vec<_>, Vec<_>) = inject.iter().partition(|one| !matches!(one, Inject::SigV4(_)));
+        let (first, last): (Vec<_>, Vec<_>) = inject
+            .iter()
+            .partition(|one| !matches!(one, Inject::SigV4(_) | Inject::Hmac(_)));
         for one in first.into_iter().chain(last) {
             self.place(permitted, one, &mut armed).await?;
         }
-        let names = inject.iter().flat_map(injected).cloned().collect();
+        let names = inject.iter().flat_map(injected).collect();
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
         // What is left of stand-ins now is where none is swapped.
@@ -187,6 +192,11 @@ impl Injector {
                 let new = place::query(permitted.path_and_query(), name, &bytes).ok_or(Error::Unfit(secret))?;
                 permitted.set_path_and_query(new);
             }
+            Inject::Cookie { name, value } => {
+                let (bytes, secret) = self.fill(value, armed).await?;
+                cookie::put(permitted.headers_mut(), name, &bytes, &secret)?;
+            }
+            Inject::Hmac(spec) => self.key(permitted, spec, armed).await?,
             Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
             Inject::Mtls(spec) => self.certify(permitted, spec, armed).await?,
             Inject::Placeholder { secret, places } => {
@@ -212,6 +222,27 @@ impl Injector {
         let made = self.certificates.get(permitted.rule_id().index()).ok_or_else(unfit)?;
         armed.certificate = Some(made.of((&chain, &key), &name)?);
         armed.credentials.push(name);
+        Ok(())
+    }
+
+    /// Signs the request by a keyed hash.
+    async fn key(&self, permitted: &mut Permitted, spec: &Hmac, armed: &mut Armed) -> Result<(), Error> {
+        let mut secrets = HashMap::new();
+        for id in spec.secrets() {
+            secrets.insert(id, (self.held(id, armed).await?, self.stand_ins.name(id)));
+        }
+        let body = match &armed.body {
+            _ if !spec.needs_body() => Bytes::new(),
+            Some(body) => body.clone(),
+            None if permitted.body().is_end_stream() => Bytes::new(),
+            None => {
+                let body = collect::signed(permitted, &armed.memory, self.body_time).await?;
+                armed.body = Some(body.clone());
+                body
+            }
+        };
+        let signature = hmac::sign(permitted, spec, &hmac::Given { secrets, body })?;
+        armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         Ok(())
     }
 
@@ -460,12 +491,14 @@ fn is_renewable(config: &Config, rule: &Rule) -> bool {
 }
 
 /// The headers that an injection is alone to fill.
-fn injected(one: &Inject) -> &[HeaderName] {
+fn injected(one: &Inject) -> Vec<HeaderName> {
     match one {
-        Inject::Bearer(_) | Inject::Basic { .. } => std::slice::from_ref(&AUTHORIZATION),
-        Inject::Header { name, .. } => std::slice::from_ref(name),
-        Inject::SigV4(_) => &sigv4::FILLED,
-        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) => &[],
+        Inject::Bearer(_) | Inject::Basic { .. } => vec![AUTHORIZATION],
+        Inject::Header { name, .. } => vec![name.clone()],
+        Inject::Cookie { .. } => vec![COOKIE],
+        Inject::Hmac(spec) => spec.headers.iter().map(|(name, _)| name.clone()).collect(),
+        Inject::SigV4(_) => sigv4::FILLED.to_vec(),
+        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) => Vec::new(),
     }
 }
 

@@ -2,9 +2,11 @@
 //! for all requests together.
 
 use super::{Error, body};
+use crate::base::body::Body;
 use crate::base::budget::{Budget, Share};
 use crate::policy::Permitted;
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderValue};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub(super) const SEARCHED: Purpose = Purpose {
 };
 
 /// To sign it.
-pub(super) const SIGNED: Purpose = Purpose {
+const SIGNED: Purpose = Purpose {
     limit: 16 * 1024 * 1024,
     copies: 1,
 };
@@ -48,6 +50,18 @@ pub(super) async fn whole(
         false => Error::Collect(error),
     });
     Ok((collected?.to_bytes(), taken))
+}
+
+/// The whole body, to be signed; it then stands in the request again.
+pub(super) async fn signed(permitted: &mut Permitted, memory: &Budget, time: Duration) -> Result<Bytes, Error> {
+    let (body, taken) = whole(permitted, memory, time, SIGNED).await?;
+    let body = kept(body, taken);
+    let headers = permitted.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // The body is here: there is nothing left to be continued.
+    headers.remove(EXPECT);
+    permitted.map_body(|_| Body::full(body.clone()));
+    Ok(body)
 }
 
 /// The bytes, which give back what they take when the last of them is gone.

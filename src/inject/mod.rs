@@ -4,6 +4,8 @@
 pub mod arm;
 pub mod body;
 mod collect;
+mod cookie;
+mod hmac;
 pub mod login;
 mod mtls;
 pub mod place;

@@ -34,6 +34,17 @@ pub(super) fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     headers.remove(name);
 }
 
+/// The one value of a header; an error where there are more, or an alias with `_` for `-`, which a server could take for it.
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, ()> {
+    let same = |other: &HeaderName| other.as_str().bytes().map(dash).eq(name.as_str().bytes().map(dash));
+    let mut found = headers.iter().filter(|(other, _)| same(other));
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some((other, value)), None) if other == name => Ok(Some(value)),
+        _ => Err(()),
+    }
+}
+
 fn dash(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }

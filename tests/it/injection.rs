@@ -70,6 +70,67 @@ async fn a_query_parameter_is_set_encoded_and_replaces_the_agents() {
 }
 
 #[tokio::test]
+async fn a_cookie_stands_among_the_agents_others_and_replaces_its_own() {
+    let ask = || {
+        let mut ask = get("https://api.test/");
+        // In HTTP/2 each is a field of its own (RFC 9113 §8.2.3).
+        for theirs in ["a=1; session=mine;b=2", "SESSION=mine", "c=3", "%73ession=mine; d=\"4"] {
+            ask.headers_mut().append("cookie", HeaderValue::from_static(theirs));
+        }
+        ask
+    };
+    each_receives("cookie: session, value: \"${api_key}\"", ask, |one| {
+        let sent = one.all("cookie").join("; ");
+        assert_eq!(sent, format!("session={KEY}; a=1; b=2; c=3; d=\"4"));
+    })
+    .await;
+    each_receives(
+        "cookie: session, value: \"${api_key}\"",
+        || get("https://api.test/"),
+        |one| {
+            assert_eq!(one.all("cookie"), [format!("session={KEY}")]);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_cookie_that_a_host_sets_again_comes_back_masked_and_the_agents_copy_goes_nowhere() {
+    let root = Root::new();
+    let service = |request: Request<crate::rig::origin::AnyBody>, _| -> crate::rig::origin::Answer {
+        let cookies = request.headers().get("cookie").unwrap().to_str().unwrap().to_owned();
+        let first = cookies.split("; ").next().unwrap().to_owned();
+        Box::pin(async move {
+            let reply = crate::rig::routes::text(&cookies);
+            crate::rig::routes::with(reply, "set-cookie", &format!("{first}; Path=/; HttpOnly"))
+        })
+    };
+    let origin = Origin::with(&root, "api.test", Speaks::Both, std::sync::Arc::new(service)).await;
+    let proxy = Rig::new(&root)
+        .secret("API_KEY", "sk-live-0a1b2c3d4e5f")
+        .reach(&origin)
+        .rule("host: api.test, inject: [{ cookie: session, value: \"${api_key}\" }]")
+        .serve()
+        .await;
+    let mut http = proxy.agent.h1("api.test").await;
+    let reply = http.reply(get("https://api.test/")).await;
+    let set = reply.header("set-cookie").to_owned();
+    assert!(
+        set.starts_with("session=") && set.ends_with("; Path=/; HttpOnly"),
+        "{set}"
+    );
+    assert!(!set.contains("sk-live") && !reply.text().contains("sk-live"), "{set}");
+    let mut ask = get("https://api.test/");
+    let theirs = set.split(';').next().unwrap();
+    ask.headers_mut()
+        .insert("cookie", HeaderValue::from_str(theirs).unwrap());
+    http.reply(ask).await;
+    for seen in origin.seen() {
+        assert_eq!(seen.all("cookie"), ["session=sk-live-0a1b2c3d4e5f"]);
+    }
+}
+
+#[tokio::test]
 async fn a_placeholder_in_a_basic_password_is_swapped_inside_its_encoding() {
     let ask = || {
         let mut ask = get("https://api.test/");

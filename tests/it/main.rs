@@ -26,6 +26,7 @@ mod explain;
 mod faults;
 mod fidelity;
 mod firewall;
+mod hmac;
 mod hostile;
 mod identity;
 mod image;

@@ -1,9 +1,10 @@
 //! Injections: one credential each, and no two in one place.
 
+use super::hmac;
 use super::mint::{Written, document};
 use super::scope::Scope;
 use super::sigv4;
-use super::slots::{header, query, slot};
+use super::slots::{cookie, header, query, slot};
 use crate::base::ids::SecretId;
 use crate::base::template::{BadTemplate, Template};
 use crate::config::leaf::{At, Many, Text};
@@ -13,7 +14,7 @@ use crate::config::model::{Inject, Mtls, Place as Slot, SecretSpec, Source};
 use crate::config::raw::{RawBasic, RawInject, RawMtls};
 use crate::config::read::Findings;
 use http::HeaderName;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -37,6 +38,12 @@ pub(super) fn all(many: &At<Many<RawInject>>, scope: &mut Scope<'_>, found: &mut
         }
         injected.push(inject);
     }
+    let whole = |one: &Inject| matches!(one, Inject::Header { name, .. } if *name == COOKIE);
+    if injected.iter().any(whole) && injected.iter().any(|one| matches!(one, Inject::Cookie { .. })) {
+        found
+            .error(many.at, "`header: cookie` is all cookies, and a `cookie` one of them")
+            .hint("write each as a `cookie`");
+    }
     (injected.len() == many.0.len()).then_some(injected)
 }
 
@@ -48,6 +55,8 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         raw.basic.is_some(),
         raw.header.is_some(),
         raw.query.is_some(),
+        raw.cookie.is_some(),
+        raw.hmac.is_some(),
         raw.sigv4.is_some(),
         raw.mtls.is_some(),
         raw.placeholder.is_some(),
@@ -58,7 +67,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query`, `sigv4`, `mtls`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
             return None;
         }
         _ => {
@@ -102,6 +111,16 @@ fn chosen(raw: &RawInject, minted: Written<'_>, scope: &mut Scope<'_>, found: &m
             value: value?,
         });
     }
+    if let Some(name) = &raw.cookie {
+        let (name, value) = (cookie(name, found), value(raw, name, scope, found));
+        return Some(Inject::Cookie {
+            name: name?,
+            value: value?,
+        });
+    }
+    if let Some(raw) = &raw.hmac {
+        return hmac::check(raw, scope, found).map(|spec| Inject::Hmac(Box::new(spec)));
+    }
     placeholder(raw, raw.placeholder.as_ref()?, scope, found)
 }
 
@@ -129,10 +148,10 @@ fn strays(raw: &RawInject, found: &mut Findings<'_>) {
     if let Some(value) = raw
         .value
         .as_ref()
-        .filter(|_| raw.header.is_none() && raw.query.is_none())
+        .filter(|_| raw.header.is_none() && raw.query.is_none() && raw.cookie.is_none())
     {
         found
-            .error(value.at, "`value` goes with `header` or `query`")
+            .error(value.at, "`value` goes with `header`, `query` or `cookie`")
             .hint("take it out");
     }
     if let Some(places) = raw.places.as_ref().filter(|_| raw.placeholder.is_none()) {
@@ -217,7 +236,7 @@ fn value(raw: &RawInject, name: &Text, scope: &mut Scope<'_>, found: &mut Findin
 }
 
 /// A credential written out: it would be in every copy of the file, so it is refused.
-fn literal(text: &Text, found: &mut Findings<'_>) {
+pub(super) fn literal(text: &Text, found: &mut Findings<'_>) {
     found
         .error(
             text.at,
@@ -257,12 +276,15 @@ fn template(text: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
 /// secret again: the header that carries a user name may carry a password too.
 fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
     let header = |name: &HeaderName| format!("header `{name}`");
+    let cookie = |name: &String| format!("cookie `{name}`");
     let query = |name: &String| format!("query parameter `{name}`");
     match inject {
         Inject::Bearer(_) | Inject::Basic { .. } | Inject::SigV4(_) => vec![(header(&AUTHORIZATION), None)],
         Inject::Mtls(_) => vec![("the TLS handshake".to_owned(), None)],
         Inject::Header { name, .. } => vec![(header(name), None)],
         Inject::Query { name, .. } => vec![(query(name), None)],
+        Inject::Cookie { name, .. } => vec![(cookie(name), None)],
+        Inject::Hmac(spec) => spec.headers.iter().map(|(name, _)| (header(name), None)).collect(),
         Inject::Placeholder { secret, places } => {
             let words = places.iter().map(|place| match place {
                 Slot::Header(name) => header(name),

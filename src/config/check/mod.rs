@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod certificates;
 mod expand;
+mod hmac;
 mod inject;
 mod kept;
 mod listen;

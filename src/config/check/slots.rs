@@ -54,6 +54,17 @@ pub(super) fn query(name: &str, at: &Text, found: &mut Findings<'_>) -> Option<S
     Some(name.to_owned())
 }
 
+/// Reads the name of a cookie (RFC 6265 §4.1.1).
+pub(super) fn cookie(at: &Text, found: &mut Findings<'_>) -> Option<String> {
+    if HeaderName::from_bytes(at.as_bytes()).is_err() {
+        found
+            .error(at.at, format!("`{}` is no name of a cookie", shown(at)))
+            .hint("write it like `cookie: session`");
+        return None;
+    }
+    Some(at.value.clone())
+}
+
 /// Reads one place a placeholder may stand in.
 pub(super) fn slot(text: &Text, found: &mut Findings<'_>) -> Option<Slot> {
     match text.split_once(':') {

@@ -118,6 +118,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`rules`: each rule", "RawRule"),
     ("`inject`: each injection", "RawInject"),
     ("`basic`", "RawBasic"),
+    ("`hmac`", "RawHmac"),
     ("`sigv4`", "RawSigV4"),
     ("`mtls`", "RawMtls"),
     ("`vault`", "RawVault"),

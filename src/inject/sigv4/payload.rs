@@ -11,8 +11,7 @@ use crate::base::body::Body;
 use crate::base::budget::Budget;
 use crate::policy::Permitted;
 use crate::sign::sigv4::{EMPTY_SHA256, SigningKey, sha256};
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http_body::Body as _;
 use std::time::Duration;
 
@@ -110,20 +109,8 @@ pub(super) async fn of(
     if spec.unsigned || open || style == PathStyle::Key && private {
         return Ok(Payload::Unsigned(UNSIGNED));
     }
-    let body = collected(permitted, &armed.memory, time).await?;
+    let body = collect::signed(permitted, &armed.memory, time).await?;
     let hash = sha256(&body);
     armed.body = Some(body);
     Ok(Payload::Whole(hash))
-}
-
-/// The whole body, which then stands in the request again.
-async fn collected(permitted: &mut Permitted, memory: &Budget, time: Duration) -> Result<Bytes, Error> {
-    let (body, taken) = collect::whole(permitted, memory, time, collect::SIGNED).await?;
-    let body = collect::kept(body, taken);
-    let headers = permitted.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    // The body is here: there is nothing left to be continued.
-    headers.remove(EXPECT);
-    permitted.map_body(|_| Body::full(body.clone()));
-    Ok(body)
 }
