@@ -1,10 +1,12 @@
 //! Docker and Podman, asked by their own client: whether they are there, what an image is, and what is left to remove.
 
 use super::super::Error;
+use super::daemon::Daemon;
 use super::mark::Mark;
 use super::skeleton;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,7 +46,7 @@ pub type Caller = Vec<(OsString, OsString)>;
 /// What a container is marked with.
 pub const LABEL: &str = "keyferry.run";
 /// How long an engine may think.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Its client's name.
@@ -84,6 +86,14 @@ impl Engine {
             .envs(caller.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         output(&mut command, None).map_err(|cause| self.silent(&cause))
+    }
+
+    /// What its daemon answers by itself, where it has one that can be asked.
+    pub(super) fn told<T: DeserializeOwned>(self, caller: &Caller, path: &str) -> Option<T> {
+        match self {
+            Self::Docker | Self::DockerGvisor => Daemon::of(caller)?.get(path),
+            Self::Podman => None,
+        }
     }
 
     fn silent(self, cause: &io::Error) -> Error {
@@ -143,6 +153,9 @@ impl Looking {
 fn look(engine: Engine, image: Option<&str>, caller: &Caller) -> Result<Image, Error> {
     let own = skeleton::tag();
     let name = image.unwrap_or(&own);
+    if let Some(told) = engine.told::<Inspected>(caller, &format!("/images/{name}/json")) {
+        return Ok(told.config.unwrap_or_default().of(name));
+    }
     let mut inspected = engine.ask(
         caller,
         &["image", "inspect", "--format", "{{json .Config}}", "--", name],
@@ -159,13 +172,14 @@ fn look(engine: Engine, image: Option<&str>, caller: &Caller) -> Result<Image, E
     }
     let config: Option<ImageConfig> = serde_json::from_slice(&inspected.stdout)
         .map_err(|e| Error::Engine(format!("`{} image inspect {name}`: {e}", engine.program())))?;
-    let config = config.unwrap_or_default();
-    Ok(Image {
-        name: name.to_owned(),
-        entrypoint: config.entrypoint.unwrap_or_default(),
-        command: config.cmd.unwrap_or_default(),
-        volumes: config.volumes.unwrap_or_default().into_keys().collect(),
-    })
+    Ok(config.unwrap_or_default().of(name))
+}
+
+/// What Docker's daemon says of an image.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    config: Option<ImageConfig>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +188,17 @@ struct ImageConfig {
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     volumes: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+impl ImageConfig {
+    fn of(self, name: &str) -> Image {
+        Image {
+            name: name.to_owned(),
+            entrypoint: self.entrypoint.unwrap_or_default(),
+            command: self.cmd.unwrap_or_default(),
+            volumes: self.volumes.unwrap_or_default().into_keys().collect(),
+        }
+    }
 }
 
 fn import(engine: Engine, tag: &str, caller: &Caller) -> Result<(), Error> {
@@ -231,22 +256,42 @@ pub fn remove(engine: Engine, name: &str, caller: &Caller) {
 
 /// Removes the containers of Keyferrys that were killed. It takes as long as the engine does, so it is nobody's to wait for.
 pub fn sweep(engine: Engine, caller: &Caller) {
+    for (id, mark) in marked(engine, caller) {
+        if mark.trim().parse::<Mark>().is_ok_and(|mark| mark.is_gone()) {
+            remove(engine, &id, caller);
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// Each container with a mark, and the mark.
+fn marked(engine: Engine, caller: &Caller) -> Vec<(String, String)> {
+    // `{"label":["…"]}`, percent-encoded.
+    let path = format!("/containers/json?all=true&filters=%7B%22label%22%3A%5B%22{LABEL}%22%5D%7D");
+    if let Some(listed) = engine.told::<Vec<Listed>>(caller, &path) {
+        let of = |mut one: Listed| Some((one.id, one.labels.remove(LABEL)?));
+        return listed.into_iter().filter_map(of).collect();
+    }
     let label = format!("label={LABEL}");
-    let marked = match engine {
+    let written = match engine {
         Engine::Docker | Engine::DockerGvisor => ".Label",
         Engine::Podman => "index .Labels",
     };
-    let format = format!("{{{{.ID}}}} {{{{{marked} \"{LABEL}\"}}}}");
+    let format = format!("{{{{.ID}}}} {{{{{written} \"{LABEL}\"}}}}");
     let words = ["ps", "--all", "--no-trunc", "--filter", &label, "--format", &format];
-    let Ok(listed) = engine.ask(caller, &words) else { return };
-    for line in String::from_utf8_lossy(&listed.stdout).lines() {
-        let Some((id, mark)) = line.split_once(' ') else {
-            continue;
-        };
-        if mark.trim().parse::<Mark>().is_ok_and(|mark| mark.is_gone()) {
-            remove(engine, id, caller);
-        }
-    }
+    let listed = engine
+        .ask(caller, &words)
+        .map(|listed| listed.stdout)
+        .unwrap_or_default();
+    let lines = String::from_utf8_lossy(&listed);
+    let pairs = lines.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(id, mark)| (id.to_owned(), mark.to_owned())).collect()
 }
 
 /// Where an administrator's program is.

@@ -209,17 +209,29 @@ struct Runtime {
     arguments: Option<Vec<String>>,
 }
 
+/// What Docker's daemon says of itself.
+#[derive(Debug, Deserialize)]
+struct Daemons {
+    #[serde(rename = "Runtimes")]
+    runtimes: BTreeMap<String, Runtime>,
+}
+
 /// Whether Docker has gVisor's runtime, with the flags that it needs.
 ///
 /// # Errors
 /// When it has not, with the lines of Docker's configuration that give it one.
 pub(super) fn registered(caller: &Caller) -> Result<(), Error> {
     let engine = Engine::DockerGvisor;
-    let told = engine.ask(caller, &["info", "--format", "{{json .Runtimes}}"])?;
-    if !told.status.success() {
-        return Err(engine::refusal(engine, "", &told));
-    }
-    let runtimes: BTreeMap<String, Runtime> = serde_json::from_slice(&told.stdout).unwrap_or_default();
+    let runtimes = match engine.told::<Daemons>(caller, "/info") {
+        Some(daemon) => daemon.runtimes,
+        None => {
+            let told = engine.ask(caller, &["info", "--format", "{{json .Runtimes}}"])?;
+            if !told.status.success() {
+                return Err(engine::refusal(engine, "", &told));
+            }
+            serde_json::from_slice(&told.stdout).unwrap_or_default()
+        }
+    };
     let wrong = match runtimes.get("runsc") {
         None => "Docker has no runtime `runsc`",
         Some(runtime) if !opens_sockets(runtime) => {

@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod bwrap;
 pub mod carried;
 pub mod choice;
+pub mod daemon;
 pub mod docker;
 pub mod engine;
 pub mod gvisor;
