@@ -10,6 +10,7 @@ use crate::launch::{self, Tether};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,9 @@ pub struct BridgeArgs {
     /// Processes and threads that the command and whatever it starts may have
     #[arg(long, value_name = "N", hide = true)]
     tasks: Option<u64>,
+    /// Where the command may write, if not everywhere (repeatable)
+    #[arg(long, value_name = "PATH", hide = true)]
+    writable: Vec<PathBuf>,
     /// Connections at one time; further ones wait
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -104,9 +108,7 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
     let vars = launch::behind(std::env::vars_os(), &proxy);
     let tether = tether();
     let mut lifeline = held(args.lifeline.as_ref()).await?;
-    args.tasks
-        .map_or(Ok(()), launch::child::bound_tasks)
-        .map_err(Failed::Start)?;
+    bounded(&args)?;
     let signals = match &mut lifeline {
         None => Signals::Own,
         Some(lifeline) => Signals::Heard {
@@ -116,6 +118,18 @@ async fn bridge(args: BridgeArgs) -> Result<ExitCode> {
     };
     let exit = launch::child::run(&args.command, vars, &tether, signals).await;
     Ok(ExitCode::from(exit.map_err(Failed::Start)?.0))
+}
+
+/// Takes from this process, and so from the command, what its wall does not leave it.
+fn bounded(args: &BridgeArgs) -> Result<()> {
+    args.tasks
+        .map_or(Ok(()), launch::child::bound_tasks)
+        .map_err(Failed::Start)?;
+    if !args.writable.is_empty() {
+        // On this thread, as the one that starts the command comes from it.
+        launch::confine::confine(&args.writable).context("cannot say where the command may write")?;
+    }
+    Ok(())
 }
 
 async fn held(lifeline: Option<&Far>) -> Result<Option<Wire>, Failed> {

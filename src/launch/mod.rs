@@ -5,6 +5,7 @@
 //! a stand-in for each credential, and none of the caller's own credentials.
 
 pub mod child;
+pub mod confine;
 pub mod environment;
 mod files;
 pub mod found;

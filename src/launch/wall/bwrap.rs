@@ -73,11 +73,21 @@ pub fn arguments(plan: &Plan, filter: i32) -> Vec<OsString> {
     // Before the command. Processes are counted in the namespace of users, for which no right is needed.
     let end = bridge.split_off(bridge.len() - 1);
     bridge.extend(["--tasks".into(), plan.most.tasks.to_string().into()]);
+    for place in writable(plan) {
+        bridge.extend(["--writable".into(), place.into()]);
+    }
     bridge.extend((plan.terminal && plan.lifeline).then(|| "--foreground".into()));
     line.add(bridge);
     line.add(end);
     line.add(&plan.words);
     line.0
+}
+
+/// Where the command may write, as its mounts are and as Landlock is told, so that a mistake in one of them is none in both.
+fn writable(plan: &Plan) -> Vec<PathBuf> {
+    let own = ["/tmp", "/dev/shm", HOME].map(PathBuf::from);
+    let shared = plan.shared().into_iter().filter(|one| one.writable);
+    own.into_iter().chain(shared.map(|one| one.path.clone())).collect()
 }
 
 /// Arguments being written.

@@ -9,6 +9,7 @@ use crate::clients::api;
 use crate::rig::running::Running;
 use crate::rig::{eventually, tools};
 use std::path::Path;
+use std::process::Command;
 
 const WALL: &[&str] = &["--sandbox", "bwrap"];
 
@@ -157,4 +158,52 @@ async fn auto_takes_the_first_wall_that_can_be_had_and_says_which() {
     let err = told(&output).1;
     assert!(output.status.code() == Some(125), "{err}");
     assert!(err.contains("docker: docker's daemon does not answer"), "{err}");
+}
+
+/// Puts itself under one more Landlock ruleset after the other, of which the kernel keeps no more than 16 (landlock(7)).
+const COUNT: &str = r#"
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+handled = struct.pack('Q', 1 << 1)
+fits = 0
+while fits < 32:
+    ruleset = libc.syscall(444, handled, len(handled), 0)
+    assert ruleset >= 0, os.strerror(ctypes.get_errno())
+    if libc.syscall(446, ruleset, 0) != 0:
+        break
+    os.close(ruleset)
+    fits += 1
+print(fits)
+"#;
+
+#[tokio::test]
+async fn the_kernel_itself_is_told_where_the_command_may_write_and_whom_it_may_signal() {
+    let (_origin, rig) = api().await;
+    let (inside, err) = told(&run(command(&rig, Who::Us, WALL, &["python3", "-c", COUNT])).await);
+    let (without, _) = told(&run(command(&rig, Who::Us, &[], &["python3", "-c", COUNT])).await);
+    assert_eq!((inside.trim(), without.trim()), ("15", "16"), "{err}");
+
+    // The bridge by itself, with no mounts that would forbid the same.
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["mine", "mine/deeper", "other"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let _proxy = std::os::unix::net::UnixListener::bind(at("p.sock")).unwrap();
+    let script = format!(
+        "echo a >mine/a && mv mine/a mine/deeper/b && echo c >>mine/deeper/b && cat mine/deeper/b
+         (echo a >other/a) 2>/dev/null || echo kept out of other
+         mv mine/deeper/b other/b 2>/dev/null || echo nor moved there
+         kill -0 {} 2>/dev/null || echo signals nobody; kill -0 $$ && echo but itself",
+        std::process::id()
+    );
+    let mut bridge = Command::new(tools::KEYFERRY);
+    bridge.args(["bridge", "--listen", "127.0.0.1:0", "--writable"]).arg(at("mine"));
+    bridge.arg("--to").arg(format!("unix:{}", at("p.sock").display()));
+    bridge.args(["--", "/bin/sh", "-c", &script]).current_dir(dir.path());
+    let (out, err) = told(&run(bridge).await);
+    let held = "a\nc\nkept out of other\nnor moved there\nsignals nobody\nbut itself\n";
+    assert_eq!(out, held, "{err}");
+    assert_eq!(std::fs::read_dir(at("other")).unwrap().count(), 0);
 }
