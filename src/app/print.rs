@@ -8,8 +8,8 @@ use crate::ca::bundle::Bundle;
 use crate::config::Config;
 use crate::config::model::{AuditSink, Bind, CaSource, Speak};
 use crate::launch::wall::engine::Caller;
-use crate::launch::wall::{self, Kind, Masked, Ways, oci, printed};
-use crate::launch::{self, Given, Withheld};
+use crate::launch::wall::{self, Kind, Masked, Shared, Ways, oci, printed};
+use crate::launch::{self, Environment, Given, Withheld};
 use crate::listen::Inherited;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -51,8 +51,8 @@ pub struct Request {
 pub struct Printed {
     /// For standard output.
     pub text: String,
-    /// The socket of the proxy that the command will go through.
-    pub socket: PathBuf,
+    /// The proxy's socket or port that the command will go through.
+    pub through: String,
     /// What is covered of what the command is shown.
     pub masked: Vec<Masked>,
     /// What is kept from it.
@@ -65,11 +65,20 @@ pub struct Printed {
 ///
 /// # Errors
 /// When the config has no listener on a unix socket, or a CA that nobody else has; and as for `run`.
-pub async fn print(mut config: Config, request: Request) -> Result<Printed> {
+pub async fn print(mut config: Config, mut request: Request) -> Result<Printed> {
     if config.ca == CaSource::Memory {
         bail!("the config's CA is in the memory of each Keyferry alone; give it a directory (`ca: {{ dir: … }}`)");
     }
-    let (socket, socket_dir, ways) = ways(&config)?;
+    let kind = request.wall.kind;
+    let Doors {
+        through,
+        socket_dir,
+        ways,
+    } = if kind == Kind::Seatbelt {
+        ports(&config)?
+    } else {
+        sockets(&config)?
+    };
     // Nothing is served here: what is wanted is the CA, and the stand-ins that `serve` will know again.
     config.listen = vec![loopback(Speak::Proxy)];
     config.admin = None;
@@ -86,47 +95,74 @@ pub async fn print(mut config: Config, request: Request) -> Result<Printed> {
     std::fs::create_dir_all(&out)
         .and_then(|()| std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o711)))
         .with_context(|| format!("cannot make {}", out.display()))?;
-    let own_roots = variable(&request.environment, "SSL_CERT_FILE");
-    let bundle = Bundle::write(&out, &app.authority, own_roots.as_deref().map(Path::new))?;
-    let placeholders = placeholders(&app);
-    let given = Given {
-        proxy: launch::Proxy::parse(&format!("http://{}", wall::ADDRESS))?,
-        dir: out.join("agent"),
-        ca_pem: bundle.ca_pem().to_owned(),
-        bundle_pem: bundle.bundle_pem().to_owned(),
-        truststore_p12: bundle.truststore_p12().to_owned(),
-        placeholders: placeholders.clone(),
-        withheld: sources(&app),
-        keep: request.keep,
-        no_proxy: Vec::new(),
-        git_over_https: Vec::new(),
-    };
-    let base_urls = if ways.len() > 1 {
-        base_urls_at(&app, wall::GATEWAY)
-    } else {
-        Vec::new()
-    };
-    let environment = surround::behind(&request.wall, &request.environment, &given, base_urls)?;
+    let given = given(&app, &request, &out, inside(&ways, 0))?;
+    let environment = environment(&mut request, &app, &given, &ways, &out)?;
     let place = Place {
-        dir: given.dir,
+        dir: given.dir.clone(),
         socket_dir,
         ways,
         mark: None,
     };
-    let kind = request.wall.kind;
     let plan = surround::plan(request.wall, looking, request.words, environment.vars, place)?;
     let text = text(request.format, kind, &plan, &request.environment)?;
     Ok(Printed {
         text,
-        socket,
+        through,
         masked: plan.masked,
         withheld: environment.withheld,
-        placeholders,
+        placeholders: given.placeholders,
     })
 }
 
-/// The proxy's socket, its directory, and what addresses inside lead to there.
-fn ways(config: &Config) -> Result<(PathBuf, PathBuf, Ways)> {
+/// What the command is to be given: the CA, written for it, and stand-ins.
+fn given(app: &App, request: &Request, out: &Path, proxy: &str) -> Result<Given> {
+    let own_roots = variable(&request.environment, "SSL_CERT_FILE");
+    let bundle = Bundle::write(out, &app.authority, own_roots.as_deref().map(Path::new))?;
+    Ok(Given {
+        proxy: launch::Proxy::parse(&format!("http://{proxy}"))?,
+        dir: out.join("agent"),
+        ca_pem: bundle.ca_pem().to_owned(),
+        bundle_pem: bundle.bundle_pem().to_owned(),
+        truststore_p12: bundle.truststore_p12().to_owned(),
+        placeholders: placeholders(app),
+        withheld: sources(app),
+        keep: request.keep.clone(),
+        no_proxy: Vec::new(),
+        git_over_https: Vec::new(),
+    })
+}
+
+fn environment(request: &mut Request, app: &App, given: &Given, ways: &Ways, out: &Path) -> Result<Environment> {
+    let base_urls = if ways.len() > 1 {
+        base_urls_at(app, inside(ways, 1))
+    } else {
+        Vec::new()
+    };
+    let mut environment = surround::behind(&request.wall, &request.environment, given, base_urls)?;
+    if request.wall.kind == Kind::Seatbelt {
+        // Nothing can be laid over the user's own.
+        for (variable, name) in [("HOME", "home"), ("TMPDIR", "tmp")] {
+            let room = room(&out.join(name))?;
+            environment.vars.retain(|(known, _)| known != variable);
+            environment.vars.push((variable.into(), room.path.clone().into()));
+            request.wall.mounts.push(room);
+        }
+    }
+    Ok(environment)
+}
+
+/// How a command reaches the proxy.
+struct Doors {
+    /// The first of them, in words.
+    through: String,
+    /// The directory with the sockets.
+    socket_dir: PathBuf,
+    /// Addresses inside: the proxy's, and that of base URLs, if there is one.
+    ways: Ways,
+}
+
+/// By sockets, behind a bridge.
+fn sockets(config: &Config) -> Result<Doors> {
     let socket = socket(config, |speak| *speak == Speak::Proxy).context(
         "no listener of the config is on a unix socket, which alone reaches behind a wall; add \
          `{ bind: \"unix:/run/keyferry/proxy.sock\", mode: \"0660\" }` to `listen`",
@@ -134,13 +170,50 @@ fn ways(config: &Config) -> Result<(PathBuf, PathBuf, Ways)> {
     let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
         bail!("{} is no socket in a directory", socket.display());
     };
-    let mut ways = vec![(wall::ADDRESS, name.to_owned())];
+    let mut ways = vec![(wall::ADDRESS.to_owned(), name.to_owned())];
     let gateway = self::socket(config, |speak| matches!(speak, Speak::Gateway { .. }));
     // One directory is shown.
     let beside = gateway.filter(|gateway| gateway.parent() == Some(dir));
-    ways.extend(beside.and_then(|socket| Some((wall::GATEWAY, socket.file_name()?.to_owned()))));
-    let dir = std::path::absolute(dir)?;
-    Ok((socket, dir, ways))
+    ways.extend(beside.and_then(|socket| Some((wall::GATEWAY.to_owned(), socket.file_name()?.to_owned()))));
+    Ok(Doors {
+        through: socket.display().to_string(),
+        socket_dir: std::path::absolute(dir)?,
+        ways,
+    })
+}
+
+/// By ports of loopback, where no namespace could be in between.
+fn ports(config: &Config) -> Result<Doors> {
+    let port = |spoken: fn(&Speak) -> bool| {
+        config.listen.iter().find_map(|listen| match listen.bind {
+            Bind::Tcp(at) if spoken(&listen.speak) && !listen.tls => Some(format!("127.0.0.1:{}", at.port())),
+            _ => None,
+        })
+    };
+    let proxy = port(|speak| *speak == Speak::Proxy).context(
+        "no listener of the config is on a TCP port, which alone is reached from a Mac's sandbox; add \
+         `127.0.0.1:8080` to `listen`",
+    )?;
+    let gateway = port(|speak| matches!(speak, Speak::Gateway { .. }));
+    Ok(Doors {
+        through: proxy.clone(),
+        socket_dir: PathBuf::new(),
+        ways: [proxy]
+            .into_iter()
+            .chain(gateway)
+            .map(|at| (at, OsString::new()))
+            .collect(),
+    })
+}
+
+fn inside(ways: &Ways, which: usize) -> &str {
+    ways.get(which).map_or(wall::ADDRESS, |(address, _)| address)
+}
+
+/// A directory of the command's own.
+fn room(path: &Path) -> Result<Shared> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(Shared::parse(path.as_os_str(), true)?)
 }
 
 /// The plan as it was asked for, and the files that it refers to.

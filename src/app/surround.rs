@@ -53,7 +53,7 @@ impl Wall {
     pub(super) fn look(&self, caller: &[(OsString, OsString)], data_dir: &Path) -> Option<Looking> {
         let caller = caller.to_vec();
         match self.kind {
-            Kind::Bwrap | Kind::Machine => None,
+            Kind::Bwrap | Kind::Machine | Kind::Seatbelt => None,
             Kind::Container(engine) => Some(Looking::image(engine, self.image.clone(), caller)),
             Kind::Gvisor => Some(Looking::platform(caller, data_dir.join(gvisor::KNOWN))),
         }
@@ -115,7 +115,9 @@ impl Surrounded {
         let ways = ways.filter(|(_, socket)| socket_dir.join(socket).exists());
         let place = Place {
             dir: given.dir.clone(),
-            ways: ways.map(|(address, socket)| (address, socket.into())).collect(),
+            ways: ways
+                .map(|(address, socket)| (address.to_owned(), socket.into()))
+                .collect(),
             socket_dir,
             mark: Some(Mark::own()),
         };

@@ -39,7 +39,7 @@ struct ImageArgs {
 /// What `sandbox print` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is printed goes through the first unix socket that the config listens on, and refers to files in the directory of
+What is printed goes through the first unix socket that the config listens on (a Mac's, the first TCP port), and refers to files in the directory of
 `--out`, which must stay. Who the command is to `serve` is the config's to say, such as by `peer_uid`.")]
 struct PrintArgs {
     #[command(flatten)]
@@ -107,7 +107,7 @@ pub fn run(args: SandboxArgs, explicit: Option<&Path>) -> Result<ExitCode> {
     tell(&printed.masked, &printed.withheld, &printed.placeholders);
     settings::say(&format!(
         "keyferry: it goes through {}: `keyferry serve` must run, and let its user connect",
-        printed.socket.display()
+        printed.through
     ));
     std::io::stdout().write_all(printed.text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

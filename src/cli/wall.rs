@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub struct WallArgs {
     /// What to put around the command: `bwrap` (bubblewrap), `docker`, `podman`, `gvisor`, `vm` (a virtual machine),
-    /// `firecracker` (one too), `none`, or `auto`, the strongest that this machine has at no great cost
+    /// `firecracker` (one too), `seatbelt` (macOS' own, to print), `none`, or `auto`, the strongest that this machine has at no great cost
     #[arg(long, value_name = "WALL", default_value = "none")]
     sandbox: Sandbox,
     /// In a container: the image to start, with its own entrypoint; without it, the machine's own programs are shown
@@ -97,6 +97,7 @@ enum Sandbox {
     Gvisor,
     Vm,
     Firecracker,
+    Seatbelt,
     None,
 }
 
@@ -165,6 +166,7 @@ fn kind(wanted: Sandbox, imaged: bool) -> Result<Option<Kind>, Failed> {
         Sandbox::Gvisor if imaged => Kind::Container(Engine::DockerGvisor),
         Sandbox::Gvisor => Kind::Gvisor,
         Sandbox::Vm | Sandbox::Firecracker => Kind::Machine,
+        Sandbox::Seatbelt => Kind::Seatbelt,
         Sandbox::Auto if imaged => chosen(&[docker, podman])?,
         // gVisor and machines are stronger than those before them, and slow down whatever makes many system calls.
         Sandbox::Auto => chosen(&[Kind::Bwrap, docker, podman, Kind::Gvisor])?,

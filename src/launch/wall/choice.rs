@@ -30,7 +30,7 @@ fn works(kind: Kind, caller: &Caller, data_dir: &Path) -> Result<(), Error> {
         Kind::Bwrap => namespaces(),
         Kind::Container(engine) => answers(engine, caller),
         // It takes long to start, so only who asks for it by name gets it.
-        Kind::Machine => Err(Error::Engine("a machine is not tried".into())),
+        Kind::Machine | Kind::Seatbelt => Err(Error::Engine("it is not tried".into())),
         Kind::Gvisor => gvisor::platform(caller, &data_dir.join(gvisor::KNOWN)).map(drop),
     }
 }

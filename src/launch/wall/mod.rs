@@ -15,6 +15,7 @@ pub mod lifeline;
 pub mod mark;
 pub mod oci;
 pub mod printed;
+pub mod seatbelt;
 pub mod seccomp;
 pub mod skeleton;
 pub mod sweep;
@@ -39,6 +40,8 @@ pub enum Kind {
     Gvisor,
     /// A virtual machine, by QEMU.
     Machine,
+    /// macOS' own, which is only printed.
+    Seatbelt,
 }
 
 /// What is shown to a command, and what it is.
@@ -83,7 +86,7 @@ pub struct Plan {
 }
 
 /// Addresses inside, and the sockets that they lead to.
-pub type Ways = Vec<(&'static str, OsString)>;
+pub type Ways = Vec<(String, OsString)>;
 
 /// Whose process a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +118,7 @@ impl Kind {
             Self::Container(engine) => engine.wall(),
             Self::Gvisor => "gvisor",
             Self::Machine => "vm",
+            Self::Seatbelt => "seatbelt",
         }
     }
 
@@ -122,7 +126,9 @@ impl Kind {
     pub fn sockets(self) -> [String; 2] {
         match self {
             Self::Machine => [vm::talk::PROXY, vm::talk::GATEWAY].map(|port| format!("{}{port}", vm::SOCKET_PREFIX)),
-            Self::Bwrap | Self::Container(_) | Self::Gvisor => [SOCKET, GATEWAY_SOCKET].map(str::to_owned),
+            Self::Bwrap | Self::Container(_) | Self::Gvisor | Self::Seatbelt => {
+                [SOCKET, GATEWAY_SOCKET].map(str::to_owned)
+            }
         }
     }
 
@@ -130,14 +136,14 @@ impl Kind {
     pub fn wants_bounds(self) -> bool {
         match self {
             Self::Bwrap | Self::Gvisor => true,
-            Self::Container(_) | Self::Machine => false,
+            Self::Container(_) | Self::Machine | Self::Seatbelt => false,
         }
     }
 
     /// Whose process a command is, that begins in `workdir`.
     pub fn user(self, workdir: &Path) -> User {
         match self {
-            Self::Bwrap | Self::Machine => User::caller(),
+            Self::Bwrap | Self::Machine | Self::Seatbelt => User::caller(),
             Self::Container(_) => User::owner(workdir),
             // Without root it maps no other user than its own root, who is the caller outside.
             Self::Gvisor if !rustix::process::geteuid().is_root() => User { uid: 0, gid: 0 },
@@ -155,6 +161,10 @@ impl Kind {
             Self::Container(engine) => docker::build(engine, plan, caller),
             Self::Gvisor => gvisor::build(plan, caller),
             Self::Machine => vm::build(plan),
+            Self::Seatbelt => Err(Error::NoWall(
+                "macOS' sandbox",
+                "`keyferry sandbox print` prints its profile",
+            )),
         }
     }
 }

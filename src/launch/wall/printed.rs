@@ -4,7 +4,7 @@ use super::super::Error;
 use super::carried::Carried;
 use super::docker::{self, Files};
 use super::engine::{Caller, Engine};
-use super::{Kind, Plan, ROOM, bwrap, gvisor, skeleton};
+use super::{Kind, Plan, ROOM, bwrap, gvisor, seatbelt, skeleton};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 
@@ -16,14 +16,7 @@ pub fn shell(kind: Kind, plan: &Plan, caller: &Caller) -> Result<String, Error> 
     let (words, tail) = match kind {
         Kind::Bwrap => {
             let filter = bwrap::write(plan)?;
-            // What bubblewrap is started with is what the command gets.
-            let mut words: Vec<OsString> = vec!["env".into(), "-i".into()];
-            words.extend(plan.vars.iter().map(|(name, value)| {
-                let mut word = name.clone();
-                word.push("=");
-                word.push(value);
-                word
-            }));
+            let mut words = alone(plan);
             words.push("bwrap".into());
             words.extend(bwrap::arguments(plan, FILTER));
             (words, format!(" {FILTER}< {}", quoted(filter.as_os_str())?))
@@ -31,6 +24,11 @@ pub fn shell(kind: Kind, plan: &Plan, caller: &Caller) -> Result<String, Error> 
         Kind::Container(engine) => {
             let mut words = vec![engine.program().into()];
             words.extend(docker::arguments(engine, plan, &Files::write(plan)?)?);
+            (words, String::new())
+        }
+        Kind::Seatbelt => {
+            let mut words = alone(plan);
+            words.extend(seatbelt::words(plan)?);
             (words, String::new())
         }
         // It would wait for Keyferry to tell it of its command.
@@ -56,6 +54,18 @@ pub fn shell(kind: Kind, plan: &Plan, caller: &Caller) -> Result<String, Error> 
         text.push_str(&quoted(word)?);
     }
     Ok(text + &tail + "\n")
+}
+
+/// Starts a wall with what the command gets of variables, and no other.
+fn alone(plan: &Plan) -> Vec<OsString> {
+    let pair = |(name, value): &(OsString, OsString)| {
+        let mut word = name.clone();
+        word.push("=");
+        word.push(value);
+        word
+    };
+    let fixed = ["env", "-i"].map(OsString::from);
+    fixed.into_iter().chain(plan.vars.iter().map(pair)).collect()
 }
 
 /// The descriptor by which bubblewrap gets its filter.

@@ -199,7 +199,9 @@ async fn the_kernel_itself_is_told_where_the_command_may_write_and_whom_it_may_s
         std::process::id()
     );
     let mut bridge = Command::new(tools::KEYFERRY);
-    bridge.args(["bridge", "--listen", "127.0.0.1:0", "--writable"]).arg(at("mine"));
+    bridge
+        .args(["bridge", "--listen", "127.0.0.1:0", "--writable"])
+        .arg(at("mine"));
     bridge.arg("--to").arg(format!("unix:{}", at("p.sock").display()));
     bridge.args(["--", "/bin/sh", "-c", &script]).current_dir(dir.path());
     let (out, err) = told(&run(bridge).await);

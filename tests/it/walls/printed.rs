@@ -147,3 +147,36 @@ async fn what_cannot_be_printed_is_told_in_words() {
     let (code, err) = print(&rig, &[]);
     assert!(code == Some(2) && err.contains("say which wall"), "{err}");
 }
+
+#[tokio::test]
+async fn what_is_printed_for_a_mac_goes_through_the_port_once_it_is_in_its_own_sandbox() {
+    let (origin, proxy, rig) = serving(|rig| rig).await;
+    // The port that the kernel chose has to stand in the config that is printed from.
+    let port = proxy.address.port();
+    let rig = rig.listen(&format!("127.0.0.1:{port}"));
+    let out = rig.dir().join("out");
+    let script = "curl -sS https://api.test/hello; echo; echo $API_KEY $HOME; cat .env; exit 7";
+    let options = ["--sandbox", "seatbelt", "--out", out.to_str().unwrap()];
+    let (text, err) = printed(&rig, &options, &["sh", "-c", script]).await;
+    assert!(err.contains(&format!("it goes through 127.0.0.1:{port}")), "{err}");
+    assert!(text.contains(&format!("(remote ip \"localhost:{port}\")")), "{text}");
+    let masked = rig.dir().join("work/.env");
+    assert!(
+        text.contains(&format!("(deny file-read* file-write* (literal {masked:?}))")),
+        "{text}"
+    );
+    // Only a Mac has that program: here one stands in that holds nobody to anything.
+    let stand_in = rig.dir().join("sandbox-exec");
+    std::fs::write(&stand_in, "#!/bin/sh\nshift 2\nexec \"$@\"\n").unwrap();
+    std::fs::set_permissions(&stand_in, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = text.replace("/usr/bin/sandbox-exec", stand_in.to_str().unwrap());
+    let output = paste(&text, &[], &rig.dir().join("work")).await;
+    let (told, err) = told(&output);
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[0], "hello", "{told}{err}");
+    assert!(lines[1].ends_with("/out/home") && !lines[1].contains(REAL), "{told}");
+    assert_eq!((output.status.code(), origin.seen().len()), (Some(7), 1));
+
+    let (_, err) = super::told(&run(command(&rig, Who::Us, &["--sandbox", "seatbelt"], &["true"])).await);
+    assert!(err.contains("`keyferry sandbox print` prints its profile"), "{err}");
+}

@@ -4,7 +4,8 @@ use crate::launch::wall::bounds::Most;
 use crate::launch::wall::mark::Mark;
 use crate::launch::wall::{Masked, Shared, User};
 
-fn plan() -> Plan {
+/// A plan with one of everything.
+pub(in crate::launch::wall) fn plan() -> Plan {
     let shared = |path: &str, writable| Shared {
         path: path.into(),
         writable,
@@ -30,7 +31,7 @@ fn plan() -> Plan {
         socket_dir: "/r/proxy".into(),
         program: "/opt/keyferry".into(),
         bundle: "/r/agent/bundle.pem".into(),
-        ways: vec![("127.0.0.1:3128", "proxy.sock".into())],
+        ways: vec![("127.0.0.1:3128".into(), "proxy.sock".into())],
         lifeline: false,
         image: Some(Image {
             name: "an:image".into(),
