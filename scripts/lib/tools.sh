@@ -162,7 +162,9 @@ cargo_tool() {
 install_s3s() {
   [ -x "$TOOLS/bin/s3s-fs" ] && return
   say "cargo install s3s-fs (a few minutes, once)"
-  cargo install --quiet --locked --debug --root "$TOOLS" s3s-fs@0.14.1 --features binary
+  # What it is debugged with would take more room than all else here while it is built.
+  CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0 \
+    cargo install --quiet --locked --debug --root "$TOOLS" s3s-fs@0.14.1 --features binary
 }
 
 # The vectors that AWS published for Signature Version 4, from the source of its own library.
