@@ -2,6 +2,7 @@
 
 use super::mint::Uses;
 use crate::base::endpoint::Endpoint;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What such a store keeps, and how it is had.
@@ -24,6 +25,8 @@ pub struct Kept {
 pub enum Place {
     /// AWS Secrets Manager, or Parameter Store.
     Aws(Box<Aws>),
+    /// A Secret of Kubernetes.
+    Kubernetes(Box<Kubernetes>),
 }
 
 /// What AWS keeps.
@@ -72,6 +75,26 @@ pub enum AwsKeys {
 /// The variables of [`AwsKeys::Environment`]: id, key and token.
 pub const AWS_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
+/// One key of a Secret of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Its API.
+    pub api: Endpoint,
+    /// The only roots that its certificate may lead to, a PEM file; `None`: those of every upstream.
+    pub ca: Option<PathBuf>,
+    /// The token that is shown.
+    pub token: Uses,
+    /// Its namespace; `None`: that of the pod Keyferry runs in.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Which of its values.
+    pub key: String,
+}
+
+/// Where a pod finds the token, the CA and the namespace of its account.
+pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 impl Kept {
     /// The secrets that it is asked for with.
     pub fn uses(&self) -> Vec<&Uses> {
@@ -80,6 +103,7 @@ impl Kept {
                 AwsKeys::Environment => Vec::new(),
                 AwsKeys::Secrets { id, secret, token } => [id, secret].into_iter().chain(token).collect(),
             },
+            Place::Kubernetes(spec) => vec![&spec.token],
         }
     }
 
@@ -87,7 +111,7 @@ impl Kept {
     pub fn variables(&self) -> &'static [&'static str] {
         match &self.place {
             Place::Aws(aws) if aws.keys == AwsKeys::Environment => &AWS_VARIABLES,
-            Place::Aws(_) => &[],
+            _ => &[],
         }
     }
 }

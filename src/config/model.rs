@@ -203,6 +203,8 @@ pub enum Source {
     Env(String),
     /// A file, read at start and again when it changes.
     File(PathBuf),
+    /// A file that the service manager passes under this name (`LoadCredential=`).
+    Credential(String),
     /// The standard output of a program.
     Exec {
         /// Program and arguments; no shell.
@@ -225,7 +227,7 @@ impl Source {
     pub fn is_fetched(&self) -> bool {
         match self {
             Self::Exec { .. } | Self::Minted(_) | Self::Kept(_) => true,
-            Self::Env(_) | Self::File(_) | Self::Store(_) => false,
+            Self::Env(_) | Self::File(_) | Self::Credential(_) | Self::Store(_) => false,
         }
     }
 
@@ -234,7 +236,7 @@ impl Source {
         match self {
             Self::Minted(mint) => mint.uses(),
             Self::Kept(kept) => kept.uses(),
-            Self::Env(_) | Self::File(_) | Self::Exec { .. } | Self::Store(_) => Vec::new(),
+            Self::Env(_) | Self::File(_) | Self::Credential(_) | Self::Exec { .. } | Self::Store(_) => Vec::new(),
         }
     }
 
@@ -243,7 +245,7 @@ impl Source {
         match self {
             Self::Env(name) => vec![name],
             Self::Kept(kept) => kept.variables().to_vec(),
-            Self::File(_) | Self::Exec { .. } | Self::Store(_) | Self::Minted(_) => Vec::new(),
+            Self::File(_) | Self::Credential(_) | Self::Exec { .. } | Self::Store(_) | Self::Minted(_) => Vec::new(),
         }
     }
 }

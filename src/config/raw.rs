@@ -2,7 +2,7 @@
 //! the descriptions in the JSON schema and in the reference.
 
 use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
-use super::raw_kept::{RawAws, RawAwsParameter, RawAwsSecret};
+use super::raw_kept::{RawAws, RawAwsParameter, RawAwsSecret, RawKubernetes, RawKubernetesSecret};
 use super::read::{Findings, Read, section};
 use super::tree::{Node, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -27,6 +27,8 @@ section! {
         "vault" vault: Option<RawVault>,
         /// Whose keys, and where, for secrets that live in AWS.
         "aws" aws: Option<RawAws>,
+        /// The API of Kubernetes, for secrets that live there.
+        "kubernetes" kubernetes: Option<RawKubernetes>,
         /// What is allowed. The first rule that matches decides; what no rule matches is denied.
         "rules" rules: Option<Vec<RawRule>>,
         /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
@@ -109,15 +111,18 @@ section! {
 }
 
 section! {
-    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `exec`, `store`, `vault`,
-    /// `aws_secret`, `aws_parameter`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
+    /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `credential`, `exec`, `store`,
+    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
-        {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]},
+        {"required": ["kubernetes_secret"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
         /// A file, read at start and again when it changes.
         "file" file: Option<Text>,
+        /// A credential that systemd passes (`LoadCredential=`), by its name there.
+        "credential" credential: Option<Text>,
         /// A program and its arguments; what it prints is the credential. No shell.
         "exec" exec: Option<At<Vec<Text>>>,
         /// With `exec`: how long a value is good for. Absent: as long as Keyferry runs.
@@ -132,6 +137,8 @@ section! {
         "aws_secret" aws_secret: Option<RawAwsSecret>,
         /// A parameter of AWS Systems Manager's Parameter Store.
         "aws_parameter" aws_parameter: Option<RawAwsParameter>,
+        /// A value of a Secret of Kubernetes, by its API. One that is mounted is a `file`.
+        "kubernetes_secret" kubernetes_secret: Option<RawKubernetesSecret>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).

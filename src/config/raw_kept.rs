@@ -57,3 +57,39 @@ section! {
         "grace" grace: Option<At<Lasting>>,
     }
 }
+
+section! {
+    /// The API of Kubernetes, for secrets with `kubernetes_secret`. Absent: that of the cluster that Keyferry's pod runs in, with
+    /// the token, CA and namespace of the pod's own account.
+    RawKubernetes, "`kubernetes`", {
+        /// Where it is. Absent: `https://kubernetes.default.svc`.
+        "api" api: Option<Text>,
+        /// A PEM file of the only roots that its certificate may lead to. Absent: without `api` that of the pod's account, with it
+        /// those of `upstream.roots`.
+        "ca" ca: Option<Text>,
+        /// The secret that is shown as a bearer token. Absent: the token of the pod's account, which is read again as it is renewed.
+        "token" token: Option<Text>,
+        /// The namespace of what names none itself. Absent: the pod's.
+        "namespace" namespace: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// One value of a Secret of Kubernetes, by its API.
+    RawKubernetesSecret, "`kubernetes_secret`", {
+        /// The Secret's name.
+        "name" name: Text,
+        /// Which of its values, as `data` names it.
+        "key" key: Text,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// Its namespace. Absent: that of `kubernetes`.
+        "namespace" namespace: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while the API cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+    }
+}

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// Opens connections to upstreams.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Dialer {
     config: std::sync::Arc<Config>,
     guard: Guard,

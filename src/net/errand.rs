@@ -9,6 +9,7 @@ use crate::config::parent::Via;
 use crate::policy::limit::Held;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// What an endpoint answered.
@@ -26,6 +27,20 @@ pub struct Told {
 const LONGEST: usize = 256 * 1024;
 
 impl Upstream {
+    /// As [`errand`](Self::errand), to an endpoint whose certificate is verified by the roots in this file alone. The
+    /// file is read each time: it may be replaced.
+    ///
+    /// # Errors
+    /// As for that one, and when the roots cannot be read.
+    pub async fn errand_trusting(
+        &self,
+        roots: &Path,
+        endpoint: &Endpoint,
+        request: Request<Body>,
+    ) -> Result<Told, Error> {
+        self.trusting(roots)?.errand(endpoint, request).await
+    }
+
     /// Sends `request`, whose URI is of no account, to the endpoint, and waits for the whole answer. The deadline is
     /// the caller's.
     ///

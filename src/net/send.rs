@@ -18,8 +18,8 @@ use crate::base::meter::End;
 use crate::base::metered::Metered;
 use crate::base::paced::Paced;
 use crate::base::tasks::Tasks;
-use crate::config::Config;
 use crate::config::parent::{Parent, Via};
+use crate::config::{Config, model};
 use crate::policy::limit::Held;
 use crate::policy::{Named, Passage, Permitted};
 use http::{Request, Response};
@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -140,6 +141,27 @@ impl Upstream {
             config: Arc::clone(config),
             logins,
             background,
+        })
+    }
+
+    /// The same way out that trusts the roots in this file and no others, with connections of its own.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn trusting(&self, roots: &Path) -> Result<Self, Error> {
+        let trust = model::Upstream {
+            system_roots: false,
+            roots: vec![roots.to_owned()],
+            ..model::Upstream::default()
+        };
+        Ok(Self {
+            pool: Arc::new(Pool::new()),
+            tls: Tls::new(&trust)?,
+            dialer: self.dialer.clone(),
+            config: Arc::clone(&self.config),
+            logins: self.logins.clone(),
+            background: self.background.clone(),
+            ..*self
         })
     }
 

@@ -99,7 +99,7 @@ fn roots(upstream: &model::Upstream) -> Result<RootCertStore, Error> {
     for path in &upstream.roots {
         let unreadable = |e: &dyn std::fmt::Display| {
             Error::Roots(format!(
-                "cannot read the roots in {}: {e}; `upstream.roots` takes PEM certificates",
+                "cannot read the roots in {}: {e}; they are certificates in PEM",
                 path.display()
             ))
         };

@@ -45,6 +45,12 @@ pub enum Cause {
         /// What is wrong with it.
         reason: BadSecret,
     },
+    /// No service manager passed credentials.
+    #[error(
+        "systemd passes no credentials (`CREDENTIALS_DIRECTORY` is not set); add `LoadCredential={0}:PATH` to the unit, or name \
+         another source"
+    )]
+    NoCredentials(String),
     /// The program cannot be started.
     #[error("cannot start `{program}`: {reason}; check that it is installed and in PATH")]
     ExecStart {

@@ -95,7 +95,7 @@ async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
         }
         Source::Minted(mint) => mint::mint(inner, slot, mint).await,
         Source::Kept(kept) => kept::fetch(inner, slot, kept).await,
-        Source::Env(_) | Source::File(_) | Source::Store(_) => return Err(Cause::Unknown),
+        Source::Env(_) | Source::File(_) | Source::Credential(_) | Source::Store(_) => return Err(Cause::Unknown),
     };
     let result = fetched.map(|Fetched { secret, ttl, grace }| {
         let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl + grace));

@@ -1,13 +1,21 @@
 //! What stores of others keep: asked for when it is wanted, and again before its time is over.
 
 mod aws;
+mod kubernetes;
 
 use super::error::Cause;
 use super::fetch::Fetched;
-use super::{Inner, Slot};
+use super::remote::{Errand, answered, fits};
+use super::{Held, Inner, Slot};
+use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
 use crate::config::kept::{Kept, Place};
+use crate::config::mint::Uses;
+use crate::net::errand::Told;
 use crate::sign::picked;
+use crate::sign::said::{self, Field};
+use http::StatusCode;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a store keeps, whole, and where it was asked.
@@ -21,6 +29,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
     let asked = async {
         match &kept.place {
             Place::Aws(spec) => aws::read(inner, spec).await,
+            Place::Kubernetes(spec) => kubernetes::read(inner, spec).await,
         }
     };
     let Ok(whole) = tokio::time::timeout(kept.timeout, asked).await else {
@@ -42,8 +51,34 @@ impl Place {
     fn asked(&self) -> String {
         match self {
             Self::Aws(spec) => spec.at.to_string(),
+            Self::Kubernetes(spec) => spec.api.to_string(),
         }
     }
+}
+
+/// Asks with a bearer token; where that is refused and there is a newer one, once more. With a file of roots, the
+/// certificate must lead to one of them.
+async fn ask(inner: &Arc<Inner>, (at, roots): (&Endpoint, Option<&Path>), token: &Uses) -> Result<Told, Cause> {
+    let held = inner.used(token).await?;
+    let shown = |held: &Held| fits(token, said::value("Bearer ", Field::Secret(&held.secret)));
+    let told = inner.errand_trusting(roots, at, Errand::get(shown(&held)?)).await?;
+    if told.status != StatusCode::UNAUTHORIZED || !inner.refused(token.id, held.version).await {
+        return Ok(told);
+    }
+    let held = inner.used(token).await?;
+    inner.errand_trusting(roots, at, Errand::get(shown(&held)?)).await
+}
+
+/// What is wrong with an answer, by its status alone.
+fn refused(at: &Endpoint, told: &Told) -> Cause {
+    let reason = match told.status.as_u16() {
+        401 => "it does not take this token",
+        403 => "the token may not read this",
+        404 => "there is no such secret",
+        429 => "it is asked too often",
+        _ => "it refuses",
+    };
+    answered(at, told, reason)
 }
 
 /// The field that is wanted, or all of it; one line, unless a document is wanted.

@@ -122,6 +122,8 @@ struct Inner {
 struct Slot {
     name: Arc<str>,
     source: Source,
+    /// The file it is in, if that is where it lives.
+    file: Option<PathBuf>,
     /// Whether it may be of several lines.
     document: bool,
     /// Whether a file may be read again.
@@ -288,7 +290,18 @@ impl Inner {
         if current.held.version != version {
             return true;
         }
-        if !slot.source.is_fetched() || current.since.elapsed() < LEAST_AGE {
+        if current.since.elapsed() < LEAST_AGE {
+            return false;
+        }
+        if slot.file.is_some() && slot.watched {
+            self.read_file_again(id).await;
+            return slot
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|now| now.held.version != version);
+        }
+        if !slot.source.is_fetched() {
             return false;
         }
         let next = fetch::wait(self, id).await;
@@ -327,11 +340,19 @@ impl Slot {
     fn open(spec: &SecretSpec, stored: &Stored, previous: Option<&Store>) -> Result<Self, Cause> {
         let before = previous.and_then(|store| store.inner.slots.iter().find(|slot| slot.name == spec.name));
         let same_source = before.filter(|slot| slot.source == spec.source);
+        let file = match &spec.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Credential(name) => Some(source::credential(name)?),
+            _ => None,
+        };
         let held = match &spec.source {
             Source::Env(variable) => Some(Held::new(source::env(variable, spec.document)?)),
-            // A pipe gave its value at the start, and has no more to give.
-            Source::File(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
-            Source::File(path) => Some(Held::new(read_file(spec, path, previous.is_none())?)),
+            Source::File(_) | Source::Credential(_) => match &file {
+                // A pipe gave its value at the start, and has no more to give.
+                Some(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
+                Some(path) => Some(Held::new(read_file(spec, path, previous.is_none())?)),
+                None => None,
+            },
             Source::Store(entry) => Some(stored_entry(stored, entry, spec.document)?),
             Source::Exec { .. } | Source::Minted(_) | Source::Kept(_) => None,
         };
@@ -342,13 +363,14 @@ impl Slot {
             None => same_source.and_then(|slot| slot.current.load_full()),
         };
         let watched = match &spec.source {
-            Source::File(path) => source::is_regular(path),
+            Source::File(_) | Source::Credential(_) => file.as_deref().is_some_and(source::is_regular),
             Source::Store(_) => true,
             Source::Env(_) | Source::Exec { .. } | Source::Minted(_) | Source::Kept(_) => false,
         };
         Ok(Self {
             name: Arc::clone(&spec.name),
             source: spec.source.clone(),
+            file,
             document: spec.document,
             watched,
             current: ArcSwapOption::new(current),

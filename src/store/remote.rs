@@ -8,8 +8,9 @@ use crate::base::secret::Secret;
 use crate::config::mint::Uses;
 use crate::net::errand::Told;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderValue, Method, Request};
+use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -35,31 +36,59 @@ impl Errand {
         self.headers.push((name, value));
         self
     }
-}
 
-impl Inner {
-    /// Sends it, and waits for the answer; the deadline is the caller's.
-    pub(super) async fn errand(&self, to: &Endpoint, errand: Errand) -> Result<Told, Cause> {
-        let way = self
-            .way
-            .get()
-            .and_then(std::sync::Weak::upgrade)
-            .ok_or(Cause::Stopping)?;
-        let length = errand.body.len();
+    /// A GET that shows a bearer token.
+    pub(super) fn get(bearer: HeaderValue) -> Self {
+        Self {
+            method: Method::GET,
+            headers: vec![(AUTHORIZATION, bearer)],
+            body: Zeroizing::default(),
+        }
+    }
+
+    fn request(self) -> Request<Body> {
+        let length = self.body.len();
         let mut request = Request::new(match length {
             0 => Body::Empty,
             // Wiped when the last who holds it lets go.
-            _ => Body::full(Bytes::from_owner(errand.body)),
+            _ => Body::full(Bytes::from_owner(self.body)),
         });
-        *request.method_mut() = errand.method;
+        *request.method_mut() = self.method;
         let headers = request.headers_mut();
-        headers.extend(errand.headers);
+        headers.extend(self.headers);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static("keyferry"));
         if length > 0 {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        way.errand(to, request).await.map_err(|source| Cause::Remote {
+        request
+    }
+}
+
+impl Inner {
+    /// Sends it, and waits for the answer; the deadline is the caller's.
+    pub(super) async fn errand(&self, to: &Endpoint, errand: Errand) -> Result<Told, Cause> {
+        self.errand_trusting(None, to, errand).await
+    }
+
+    /// The same, to an endpoint that is verified by the roots in a file of its own.
+    pub(super) async fn errand_trusting(
+        &self,
+        roots: Option<&Path>,
+        to: &Endpoint,
+        errand: Errand,
+    ) -> Result<Told, Cause> {
+        let way = self
+            .way
+            .get()
+            .and_then(std::sync::Weak::upgrade)
+            .ok_or(Cause::Stopping)?;
+        let request = errand.request();
+        let told = match roots {
+            Some(roots) => way.errand_trusting(roots, to, request).await,
+            None => way.errand(to, request).await,
+        };
+        told.map_err(|source| Cause::Remote {
             at: to.to_string(),
             source: Arc::new(source),
         })

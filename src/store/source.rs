@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One line of text; or, where that is wanted, a document of several.
 pub(super) fn shaped(bytes: Vec<u8>, document: bool) -> Result<Secret, BadSecret> {
@@ -64,6 +64,17 @@ fn value(path: &Path, opened: std::io::Result<File>, document: bool) -> Result<S
         path: path.to_owned(),
         reason,
     })
+}
+
+/// The file of a credential that systemd passes.
+pub(super) fn credential(name: &str) -> Result<PathBuf, Cause> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "systemd tells in the environment where its credentials are"
+    )]
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let directory = directory.filter(|path| !path.is_empty());
+    Ok(Path::new(&directory.ok_or_else(|| Cause::NoCredentials(name.to_owned()))?).join(name))
 }
 
 /// Whether more than its owner may read it.

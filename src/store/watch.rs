@@ -5,6 +5,7 @@
 
 use super::error::Cause;
 use super::{Held, Inner, Slot, source};
+use crate::base::ids::SecretId;
 use crate::base::tasks::Tasks;
 use crate::config::model::Source;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -101,10 +102,7 @@ impl Inner {
     /// it leads to.
     fn directories(&self) -> BTreeMap<PathBuf, (u64, u64)> {
         let watched = self.slots.iter().filter(|slot| slot.watched);
-        let files = watched.map(|slot| match &slot.source {
-            Source::File(path) => path.as_path(),
-            _ => self.encrypted.path(),
-        });
+        let files = watched.map(|slot| slot.file.as_deref().unwrap_or(self.encrypted.path()));
         let mut out = BTreeMap::new();
         for file in files {
             let target = std::fs::canonicalize(file).ok();
@@ -125,13 +123,27 @@ impl Inner {
     pub(super) fn read_again(&self) {
         let watched = || self.slots.iter().filter(|slot| slot.watched);
         for slot in watched() {
-            if let Source::File(path) = &slot.source {
+            if let Some(path) = &slot.file {
                 self.take_up(slot, source::regular(path, slot.document).map(Held::new));
             }
         }
         if watched().any(|slot| matches!(slot.source, Source::Store(_))) {
             self.read_encrypted_again();
         }
+    }
+
+    /// The same for one of them, at once.
+    pub(super) async fn read_file_again(self: &Arc<Self>, id: SecretId) {
+        let inner = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            if let Some(slot) = inner.slots.get(id.index())
+                && let Some(path) = &slot.file
+            {
+                inner.take_up(slot, source::regular(path, slot.document).map(Held::new));
+            }
+        });
+        // What came of it is in the slot.
+        let _ = reading.await;
     }
 
     fn read_encrypted_again(&self) {

@@ -7,11 +7,22 @@ use std::process::{Command, Output, Stdio};
 
 /// The first block of a page in this language.
 pub fn block(page: &str, language: &str) -> String {
+    blocks(page, language).remove(0)
+}
+
+/// The blocks of a page in this language.
+///
+/// # Panics
+/// When there is none.
+pub fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
-    let (_, rest) = text
-        .split_once(&format!("\n```{language}\n"))
-        .unwrap_or_else(|| panic!("docs/{page} has no {language} block"));
-    rest.split("\n```").next().unwrap().to_owned()
+    let fence = format!("\n```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned())
+        .collect();
+    assert!(!blocks.is_empty(), "docs/{page} has no {language} block");
+    blocks
 }
 
 /// Runs a page's commands in the rig's folder, after `changes` for the addresses of the test, with the

@@ -13,6 +13,7 @@ macro_rules! common {
 }
 
 mod aws;
+mod kubernetes;
 
 use super::scope::Scope;
 use super::vault::{self, Vault};
@@ -49,6 +50,7 @@ impl<'r> Stores<'r> {
             (secret.vault.is_some(), "vault"),
             (secret.aws_secret.is_some(), "aws_secret"),
             (secret.aws_parameter.is_some(), "aws_parameter"),
+            (secret.kubernetes_secret.is_some(), "kubernetes_secret"),
         ];
         given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
@@ -66,8 +68,11 @@ impl<'r> Stores<'r> {
         let account = self.raw.aws.as_ref();
         let kept = if let Some(raw) = &secret.aws_secret {
             aws::secret(raw, account, scope, found)?
+        } else if let Some(raw) = &secret.aws_parameter {
+            aws::parameter(raw, account, scope, found)?
         } else {
-            aws::parameter(secret.aws_parameter.as_ref()?, account, scope, found)?
+            let raw = secret.kubernetes_secret.as_ref()?;
+            kubernetes::secret(raw, self.raw.kubernetes.as_ref(), scope, found)?
         };
         Some(Source::Kept(Box::new(kept)))
     }
@@ -91,4 +96,15 @@ impl Common<'_> {
             timeout: self.timeout.map_or(super::mint::TIMEOUT, |time| time.0),
         })
     }
+}
+
+/// A name that stands in a URL as it is: letters, digits and `signs`.
+fn named(text: &Text, signs: &str, what: &str, found: &mut Findings<'_>) -> Option<String> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || signs.contains(c);
+    let dots = text.chars().all(|c| c == '.');
+    if dots || text.len() > 253 || !text.chars().all(fit) {
+        found.error(text.at, format!("expected {what}"));
+        return None;
+    }
+    Some(text.value.clone())
 }

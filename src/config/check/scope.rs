@@ -3,7 +3,8 @@
 use crate::base::ids::{AgentId, SecretId};
 use crate::config::leaf::Text;
 use crate::config::looks::shown;
-use crate::config::model::SecretSpec;
+use crate::config::mint::Uses;
+use crate::config::model::{SecretSpec, Source};
 use crate::config::place::Place;
 use crate::config::places;
 use crate::config::presets::Preset;
@@ -111,6 +112,23 @@ impl<'p> Scope<'p> {
     pub(super) fn unknown_secret(&self, place: Place, name: &str, found: &mut Findings<'_>) {
         let add = format!("add it under `secrets`: `{}: {{ env: VARIABLE }}`", shown(name));
         found.unknown(place, "secret", name, self.secrets.iter(), &add);
+    }
+
+    /// A secret that is not written, and that others are had with; there is one of each name.
+    pub(super) fn implied(&mut self, name: &str, source: Source) -> Uses {
+        let known = self.secrets.find(name).is_some();
+        let id = SecretId(self.secrets.add(name));
+        self.used.insert(id);
+        if !known {
+            self.implicit.push(SecretSpec {
+                name: name.into(),
+                source,
+                document: false,
+                placeholder: None,
+                agent_env: Vec::new(),
+            });
+        }
+        Uses { id, name: name.into() }
     }
 
     /// The agent `name` refers to; an unknown one is a mistake.

@@ -183,7 +183,7 @@ fn source(
         }
     }
     let others = Written::of_secret(raw).given().chain(Stores::given(raw)).count();
-    let places = [&raw.env, &raw.file, &raw.store]
+    let places = [&raw.env, &raw.file, &raw.credential, &raw.store]
         .into_iter()
         .filter(|place| place.is_some())
         .count();
@@ -209,6 +209,10 @@ fn source(
     if let Some(file) = &raw.file {
         return scope.path(file, found).map(Source::File);
     }
+    if let Some(name) = &raw.credential {
+        name_is_fit(name, "a credential of systemd's", found);
+        return Some(Source::Credential(name.value.clone()));
+    }
     if let Some(argv) = &raw.exec {
         return exec(raw, argv, scope, found);
     }
@@ -219,8 +223,8 @@ fn source(
     made
 }
 
-const PLACES: &str = "`env`, `file`, `exec`, `store`, `vault`, `aws_secret`, `aws_parameter`, `oauth2`, `jwt`, `github_app`, `gcp` \
-                      and `azure`";
+const PLACES: &str = "`env`, `file`, `credential`, `exec`, `store`, `vault`, `aws_secret`, `aws_parameter`, \
+                      `kubernetes_secret`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {

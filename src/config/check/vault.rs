@@ -4,10 +4,9 @@ use super::kept::{GRACE, TTL};
 use super::mint::{TIMEOUT, endpoint, maybe, uses, word};
 use super::scope::Scope;
 use crate::base::endpoint::Endpoint;
-use crate::base::ids::SecretId;
 use crate::config::leaf::Text;
 use crate::config::mint::{How, Mint, Uses, VaultEntry, VaultLogin};
-use crate::config::model::{SecretSpec, Source};
+use crate::config::model::Source;
 use crate::config::raw::{RawVault, RawVaultEntry};
 use crate::config::read::Findings;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(super) fn server(raw: &RawVault, scope: &mut Scope<'_>, found: &mut Findings
                     None => None,
                 },
             }));
-            implied(Mint { how, timeout }, scope)
+            scope.implied(LOGIN, Source::Minted(Box::new(Mint { how, timeout })))
         }
         _ => {
             found
@@ -58,20 +57,6 @@ pub(super) fn server(raw: &RawVault, scope: &mut Scope<'_>, found: &mut Findings
         token,
         timeout,
     })
-}
-
-fn implied(mint: Mint, scope: &mut Scope<'_>) -> Uses {
-    let id = SecretId(scope.secrets.add(LOGIN));
-    scope.used.insert(id);
-    scope.implicit.push(SecretSpec {
-        name: LOGIN.into(),
-        source: Source::Minted(Box::new(mint)),
-        document: false,
-        placeholder: None,
-        agent_env: Vec::new(),
-    });
-    let name = LOGIN.into();
-    Uses { id, name }
 }
 
 /// Reads one entry.

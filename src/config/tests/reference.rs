@@ -126,6 +126,8 @@ const PARTS: &[(&str, &str)] = &[
     ("`aws`", "RawAws"),
     ("`aws_secret`", "RawAwsSecret"),
     ("`aws_parameter`", "RawAwsParameter"),
+    ("`kubernetes`", "RawKubernetes"),
+    ("`kubernetes_secret`", "RawKubernetesSecret"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

@@ -184,33 +184,15 @@ async fn what_aws_refuses_is_told_in_words_and_lets_nothing_out() {
 }
 
 #[tokio::test]
-async fn the_page_on_stores_can_be_followed() {
+async fn what_the_page_says_of_aws_can_be_followed() {
     let aws = aws().await;
     let rig = Rig::new(&aws.root);
-    let port = crate::signing::servers::free().await.port();
-    let page = crate::pages::block("stores.md", "yaml");
-    let config = page.replace("api.stripe.com", "api.test");
-    assert_ne!(page, config);
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.test: \"{}\", {}: \"{}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{config}",
-        rig.dir().join("root.pem").display(),
-        aws.api.address,
-        HOSTS[0],
-        aws.server.address,
-    );
-    let changes = [
-        ("127.0.0.1:8080", &*format!("127.0.0.1:{port}")),
-        ("api.stripe.com", "api.test"),
+    let keys = [
         ("the-id", aws.key("user", "id")),
         ("the-key", aws.key("user", "secret")),
     ];
-    let output = crate::pages::run(&rig, "stores.md", &config, &changes).await;
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        said.contains("ok: stripe") && said.contains("`stripe` as `Authorization: Bearer`"),
-        "{said}"
-    );
+    let servers = [(HOSTS[0], aws.server.address)];
+    super::follow(&rig, &super::example(0, &[]), &aws.api, &servers, &keys).await;
     assert_eq!(
         aws.api.seen().pop().unwrap().all("authorization"),
         ["Bearer sk-first-0123456789"]

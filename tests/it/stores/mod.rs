@@ -1,12 +1,15 @@
 //! Secrets that stores of others keep: each by its real server where there is one, and all of them by one table of faults.
 
 mod aws;
+mod kubernetes;
+mod services;
 mod table;
 
 use crate::rig::agent::get;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::{PATIENCE, eventually};
+use std::net::SocketAddr;
 
 /// The rule by which the API gets the secret `key`.
 pub const RULE: &str = "name: api, host: api.test, inject: [{ bearer: key }]";
@@ -58,4 +61,47 @@ pub fn tried(rig: &Rig) -> (Option<i32>, String) {
     let output = rig.command(&["secret", "check"]).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// An example of the page, by its number, for the test's API, and with further changes.
+pub fn example(number: usize, changes: &[(&str, &str)]) -> String {
+    let page = crate::pages::blocks("stores.md", "yaml").remove(number);
+    let changes = [("api.stripe.com", "api.test")].iter().chain(changes);
+    changes.fold(page, |page, (from, to)| {
+        assert!(page.contains(from), "the example does not say {from}: {page}");
+        page.replace(from, to)
+    })
+}
+
+/// Does what the page says with an example of its: the API is asked once. These names lead to these addresses; `changes`
+/// are for what is typed.
+pub async fn follow(rig: &Rig, page: &str, api: &Origin, servers: &[(&str, SocketAddr)], changes: &[(&str, &str)]) {
+    let port = crate::signing::servers::free().await.port();
+    let names = servers.iter().copied().chain([("api.test", api.address)]);
+    let names: Vec<_> = names.map(|(name, at)| format!("\"{name}\": \"{at}\"")).collect();
+    let config = format!(
+        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ {} }}\n  allow_networks: [127.0.0.0/8]\n{page}",
+        rig.dir().join("root.pem").display(),
+        names.join(", "),
+    );
+    let at = format!("127.0.0.1:{port}");
+    let usual = [("127.0.0.1:8080", &*at), ("api.stripe.com", "api.test")];
+    let changes: Vec<_> = usual.into_iter().chain(changes.iter().copied()).collect();
+    let output = crate::pages::run(rig, "stores.md", &config, &changes).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("stripe") && said.contains("ok: "), "{said}");
+    assert!(said.contains("`stripe` as `Authorization: Bearer`"), "{said}");
+}
+
+#[test]
+fn a_credential_of_systemd_is_wanted_where_systemd_passes_none() {
+    let root = crate::rig::root::Root::new();
+    let rig = Rig::new(&root).rule(RULE).secret_spec("key", "{ credential: api_key }");
+    let (code, said) = tried(&rig);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("add `LoadCredential=api_key:PATH` to the unit"), "{said}");
+    std::fs::write(rig.dir().join("api_key"), "sk-passed-0123456789\n").unwrap();
+    let there = rig.dir().to_str().unwrap().to_owned();
+    let (code, said) = tried(&rig.env("CREDENTIALS_DIRECTORY", &there));
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -6,6 +6,8 @@ use crate::rig::origin::{Answer, Origin, Service, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
 use crate::rig::{PATIENCE, routes};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -39,6 +41,12 @@ const KINDS: &[Kind] = &[
         config: "aws: { region: eu-west-1, access_key_id: shown, secret_access_key: shown, timeout: 1s }",
         spec: "aws_parameter: { name: x",
         good: |value| json!({"Parameter": {"Name": "x", "Value": value}}),
+    },
+    Kind {
+        host: "kube.test",
+        config: "kubernetes: { api: \"https://kube.test\", token: shown, namespace: prod, timeout: 1s }",
+        spec: "kubernetes_secret: { name: x, key: k",
+        good: |value| json!({"kind": "Secret", "data": {"k": STANDARD.encode(value), "other": "eA=="}}),
     },
 ];
 
