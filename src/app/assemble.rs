@@ -6,10 +6,10 @@ use crate::base::secret::IsToken;
 use crate::base::shape::placeholder_like;
 use crate::base::tasks::Tasks;
 use crate::config::Config;
-use crate::config::model::{Action, Inject};
+use crate::config::model::{Action, Inject, Rule};
 use crate::front::gateway::Gateway;
 use crate::identity::Identity;
-use crate::inject::{Injector, StandIns, login};
+use crate::inject::{Captured, Injector, StandIns, login};
 use crate::metrics::Metrics;
 use crate::net::Upstream;
 use crate::policy::Policy;
@@ -37,6 +37,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     /// What each agent takes up.
     pub shares: Shares,
+    /// The tokens of agents' own logins.
+    pub captured: Arc<Captured>,
 }
 
 /// Builds all that `config` asks for, or nothing.
@@ -76,6 +78,7 @@ pub async fn live(
     around
         .background
         .spawn(Upstream::tend(Arc::downgrade(&upstream), around.background.clone()));
+    around.captured.load(&kept_logins(&config)).await?;
     let stand_ins = Arc::new(stand_ins(&config, &store, &around.seed).await);
     let token = |id| token_test(&store, id);
     let live = Live {
@@ -83,7 +86,13 @@ pub async fn live(
         identity: Identity::new(&config, token)?,
         policy: Policy::new(&config),
         gateway: Arc::new(Gateway::new(&config)),
-        injector: Injector::new(&config, Arc::new(store.clone()), Arc::clone(&stand_ins)),
+        injector: Injector::new(
+            &config,
+            Arc::new(store.clone()),
+            Arc::clone(&stand_ins),
+            Arc::clone(&around.captured),
+        ),
+        captured: Arc::clone(&around.captured),
         stand_ins,
         upstream,
         rules: config
@@ -98,6 +107,15 @@ pub async fn live(
         config,
     };
     Ok((live, store))
+}
+
+/// The logins whose tokens are in the encrypted file.
+fn kept_logins(config: &Config) -> Vec<Arc<str>> {
+    let captures = config.rules.iter().filter_map(Rule::capture);
+    captures
+        .filter(|capture| capture.keep)
+        .map(|capture| Arc::clone(&capture.login))
+        .collect()
 }
 
 /// The test for a token that is a secret, asking the store anew each time.
@@ -134,7 +152,8 @@ async fn stand_ins(config: &Config, store: &Store, seed: &[u8]) -> StandIns {
             None => None,
         });
     }
-    StandIns::new(config, by_secret)
+    let names = config.secrets.iter().map(|secret| Arc::clone(&secret.name)).collect();
+    StandIns::new(names, by_secret)
 }
 
 fn is_swapped(config: &Config, id: SecretId) -> bool {

@@ -14,6 +14,7 @@ use crate::ca::authority::Authority;
 use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::config::model::{Bind, Limits, Listen, Speak};
+use crate::inject::Captured;
 use crate::listen::bound::Local;
 use crate::listen::{self, Accepted, Bound, Datagrams, Inherited, owner, serve};
 use crate::metrics::Metrics;
@@ -23,7 +24,7 @@ use crate::proxy::lobby::{Guest, Lobby};
 use crate::proxy::share::Shares;
 use crate::proxy::transparent::{self, Original};
 use crate::proxy::{Proxy, entry, gateway, resolver, socks, told};
-use crate::store::Store;
+use crate::store::{EncryptedFile, KeySource, Store};
 use anyhow::Result;
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -103,7 +104,9 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let (tasks, background) = (Tasks::new(), Tasks::new());
         let spoken = |(listen, bound): &(Listen, Arc<Bound>)| (bound.local().clone(), listen.speak.as_str());
+        let file = EncryptedFile::new(&options.data_dir, KeySource::from_env());
         let around = Surroundings {
+            captured: Arc::new(Captured::new(file)),
             data_dir: options.data_dir,
             seed: options.seed,
             own: sockets.all().filter_map(|bound| tcp(bound.local())).collect(),

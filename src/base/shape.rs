@@ -46,6 +46,7 @@ const PREFIXES: &[&str] = &[
     "glptt-",
     "sk-ant-api03-",
     "sk-ant-oat01-",
+    "sk-ant-ort01-",
     "sk-ant-admin01-",
     "sk-ant-",
     "sk-proj-",

@@ -106,7 +106,13 @@ fn explain(config: &Config, ask: &Ask, judged: Result<&Rule, &Denied>) -> Told {
             told(false, "denied", Some(rule), why)
         }
         Action::Intercept { inject, .. } => {
-            let mut told = told(true, "allowed", Some(rule), String::new());
+            let kept = rule.capture().map(|capture| {
+                format!(
+                    "the tokens of login `{}` in its replies are kept from the agent",
+                    capture.login
+                )
+            });
+            let mut told = told(true, "allowed", Some(rule), kept.unwrap_or_default());
             told.inject = inject.iter().map(|one| describe(config, one)).collect();
             told
         }
@@ -180,6 +186,13 @@ fn describe(config: &Config, inject: &Inject) -> String {
             "the client certificate `{}`, shown in the TLS handshake",
             name(shown.certificate)
         ),
+        Inject::Login { login, places } => {
+            let places: Vec<String> = places.iter().map(place).collect();
+            format!(
+                "the tokens of login `{login}` where their placeholders stand, in {}",
+                places.join(", ")
+            )
+        }
         Inject::Placeholder { secret, places } => {
             let places: Vec<String> = places.iter().map(place).collect();
             format!(

@@ -105,6 +105,7 @@ fn allow_rule(hosts: Vec<HostPattern>) -> Rule {
         inject: Vec::new(),
         plaintext: false,
         strays: Strays::Block,
+        capture: None,
     };
     Rule {
         name: "--allow".into(),

@@ -302,7 +302,20 @@ pub enum Action {
         plaintext: bool,
         /// What happens to a stand-in in a body or message, outside its own place.
         strays: Strays,
+        /// Whose tokens are kept from the agent, where what answers is a token endpoint.
+        capture: Option<Arc<Capture>>,
     },
+}
+
+/// What is kept from the agent in the replies of a token endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// The login that the tokens are of; [`Inject::Login`] says where they may be used.
+    pub login: Arc<str>,
+    /// The fields that hold a token, at any depth of a reply.
+    pub tokens: Vec<String>,
+    /// Whether the tokens outlive this process, in the encrypted file.
+    pub keep: bool,
 }
 
 /// What happens to a stand-in that streams by outside its own place.
@@ -362,6 +375,13 @@ pub enum Inject {
         /// Where it may stand.
         places: Vec<Place>,
     },
+    /// The agent's stand-ins for the tokens of a login of its own, swapped for these.
+    Login {
+        /// Which login.
+        login: Arc<str>,
+        /// Where they may stand: headers, and fields of a body.
+        places: Vec<Place>,
+    },
 }
 
 impl Inject {
@@ -373,6 +393,7 @@ impl Inject {
                 value.secrets().collect()
             }
             Self::Hmac(spec) => spec.secrets().collect(),
+            Self::Login { .. } => Vec::new(),
             Self::SigV4(keys) => [keys.access_key_id, keys.secret_access_key]
                 .into_iter()
                 .chain(keys.session_token)
@@ -541,6 +562,16 @@ impl Limits {
     /// be told that it did not.
     pub fn exchange_idle(&self) -> Duration {
         self.idle_time.max(self.connect_time + self.response_time)
+    }
+}
+
+impl Rule {
+    /// Whose tokens it keeps from the agent, if any.
+    pub fn capture(&self) -> Option<&Arc<Capture>> {
+        match &self.action {
+            Action::Intercept { capture, .. } => capture.as_ref(),
+            Action::Deny { .. } | Action::Tunnel => None,
+        }
     }
 }
 

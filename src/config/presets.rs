@@ -16,7 +16,7 @@ section! {
     RawPreset, "a preset", {
         /// What the service is.
         "description" description: Text,
-        /// The variables that carry its credential; the usual one first.
+        /// The variables that carry its credential; the usual one first. None: the agent logs in by itself.
         "env" env: Many<Text>,
         /// Further credentials that its rules name, each with the variable that carries it.
         "more" more: Option<Named<Text>>,
@@ -34,7 +34,7 @@ pub struct Preset {
     pub name: &'static str,
     /// What the service is.
     pub description: String,
-    /// The variables that carry its credential; the usual one first.
+    /// The variables that carry its credential; the usual one first. None where the agent logs in by itself.
     pub env: Vec<String>,
     /// Further credentials that its rules name.
     pub more: Vec<More>,
@@ -183,9 +183,9 @@ macro_rules! files {
 
 /// In alphabetical order, but for presets that share a host: there the first wins.
 const FILES: &[(&str, &str)] = files! {
-    "airtable" "anthropic" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "cerebras" "cloudflare"
+    "airtable" "anthropic" "anthropic-login" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "cerebras" "cloudflare"
     "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
-    "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "openai" "openrouter" "perplexity"
+    "github-login" "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "openai" "openrouter" "perplexity"
     "replicate" "resend" "sendgrid" "sentry" "slack" "stripe" "supabase" "tavily" "telegram" "together"
     "twilio" "vercel" "voyage" "xai"
 };
@@ -224,8 +224,10 @@ mod tests {
                 .unwrap();
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
             let more = preset.more.iter().filter(|more| !more.optional).count();
-            assert_eq!(loaded.config.secrets.len(), 1 + more);
-            assert_eq!(&*loaded.config.secrets[0].name, preset.name);
+            assert_eq!(loaded.config.secrets.len(), preset.env.len().min(1) + more);
+            if !preset.env.is_empty() {
+                assert_eq!(&*loaded.config.secrets[0].name, preset.name);
+            }
             let injects = |rule: &crate::config::model::Rule| matches!(&rule.action, Action::Intercept { inject, plaintext: false, .. } if !inject.is_empty());
             assert!(
                 loaded.config.rules.iter().any(injects),

@@ -215,6 +215,8 @@ section! {
         "allow" allow: Option<At<Many<Text>>>,
         /// The credentials to add; several may stand together.
         "inject" inject: Option<At<Many<RawInject>>>,
+        /// The tokens in the replies are kept from the agent, which gets placeholders: for token endpoints.
+        "capture" capture: Option<RawCapture>,
         /// `true`: pass the bytes on unread. Nothing can be injected then. The TLS hello must name the target; on other
         /// ports than 443 and 8443 it may name none, or there may be no TLS.
         "tunnel" tunnel: Option<At<bool>>,
@@ -240,10 +242,10 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, and of
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `login`, and of
     /// those that make one and show it as `Authorization: Bearer …`: `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["cookie"]}, {"required": ["hmac"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]},
+        {"required": ["query"]}, {"required": ["cookie"]}, {"required": ["hmac"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]}, {"required": ["login"]},
         {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}],
         "dependentRequired" = {"header": ["value"], "query": ["value"], "cookie": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
@@ -277,8 +279,24 @@ section! {
         "azure" azure: Option<RawAzure>,
         /// A secret's name: what the agent holds instead of it is swapped for it, in the places of `in`.
         "placeholder" placeholder: Option<Text>,
-        /// With `placeholder`: `header:NAME`, `query:NAME`, `path`, `body:/POINTER` or `websocket`.
+        /// A login's name, as a `capture` gives it: the placeholders of its tokens are swapped for these.
+        "login" login: Option<Text>,
+        /// With `placeholder`: `header:NAME`, `query:NAME`, `path`, `body:/POINTER` or `websocket`. With `login`:
+        /// `header:NAME` or `body:/POINTER`. Absent with `login`: `header:authorization`.
         "in" places: Option<At<Many<Text>>>,
+    }
+}
+
+section! {
+    /// What is kept from the agent in the replies of a token endpoint.
+    RawCapture, "`capture`", {
+        /// A name for the login, which `inject: [{ login: NAME }]` of other rules refers to.
+        "login" login: Text,
+        /// The fields that hold a token, wherever they stand in a reply. Absent: `access_token`, `refresh_token`, `id_token`
+        /// and `device_code`.
+        "tokens" tokens: Option<At<Many<Text>>>,
+        /// `true`: tokens outlive Keyferry, in its encrypted file. Absent: they are kept in memory.
+        "keep" keep: Option<At<bool>>,
     }
 }
 

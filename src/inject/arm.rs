@@ -1,9 +1,9 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
+use super::captured::{Captured, Held as Tokens, Token, swap};
 use super::place::{self, Swap};
 use super::{Error, Misplaced, StandIns, body, collect, cookie, hmac, mtls, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
-use crate::base::body::Body;
 use crate::base::budget::Budget;
 use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
@@ -17,9 +17,7 @@ use crate::scrub::Needles;
 use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HeaderName, HeaderValue, UPGRADE,
-};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, UPGRADE};
 use http_body::Body as _;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +29,9 @@ use zeroize::Zeroizing;
 pub struct Injector {
     store: Arc<Store>,
     stand_ins: Arc<StandIns>,
+    captured: Arc<Captured>,
+    /// The agents' names.
+    agents: Box<[Arc<str>]>,
     needles: Box<[ArcSwapOption<Prepared>]>,
     /// The client certificates, by rule.
     certificates: Box<[mtls::Made]>,
@@ -57,6 +58,8 @@ pub struct Armed {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// Which of their values.
     pub given: Vec<(SecretId, u64)>,
+    /// Tokens of the agent's logins that were placed.
+    pub tokens: Vec<Arc<Token>>,
     /// What must not come back.
     pub needles: Vec<Arc<Needles>>,
     /// Stand-ins to swap in the text messages of a WebSocket.
@@ -78,15 +81,25 @@ pub struct Message {
     pub held: Arc<Held>,
 }
 
+impl Armed {
+    /// Notes that a token of a login goes out. Its traces are those of the login.
+    pub(super) fn gave(&mut self, token: &Arc<Token>) {
+        self.credentials.push(token.name());
+        self.tokens.push(Arc::clone(token));
+    }
+}
+
 impl Injector {
-    /// Takes secrets from `store`; agents hold `stand_ins`.
-    pub fn new(config: &Config, store: Arc<Store>, stand_ins: Arc<StandIns>) -> Self {
+    /// Takes secrets from `store` and the tokens of logins from `captured`; agents hold `stand_ins`.
+    pub fn new(config: &Config, store: Arc<Store>, stand_ins: Arc<StandIns>, captured: Arc<Captured>) -> Self {
         let needles = std::iter::repeat_with(ArcSwapOption::empty)
             .take(config.secrets.len())
             .collect();
         let injector = Self {
             store,
             stand_ins,
+            captured,
+            agents: config.agents.iter().map(|agent| Arc::clone(&agent.name)).collect(),
             needles,
             certificates: config.rules.iter().map(|_| mtls::Made::default()).collect(),
             renewable: config.rules.iter().map(|rule| is_renewable(config, rule)).collect(),
@@ -138,17 +151,37 @@ impl Injector {
             memory: memory.clone(),
             ..Armed::default()
         };
+        let tokens = self.captured.now();
         // A signature is made of what all others have left.
         let (first, last): (Vec<_>, Vec<_>) = inject
             .iter()
             .partition(|one| !matches!(one, Inject::SigV4(_) | Inject::Hmac(_)));
         for one in first.into_iter().chain(last) {
-            self.place(permitted, one, &mut armed).await?;
+            self.place(permitted, one, &tokens, &mut armed).await?;
         }
         let names = inject.iter().flat_map(injected).collect();
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
-        // What is left of stand-ins now is where none is swapped.
+        let of_logins = permitted.logins();
+        armed
+            .needles
+            .extend(of_logins.iter().filter_map(|login| tokens.needles(login)));
+        self.block(permitted, &inject, &tokens, &mut armed)?;
+        Ok(armed)
+    }
+
+    /// Refuses stand-ins where none is swapped: what is left of them by now.
+    fn block(
+        &self,
+        permitted: &mut Permitted,
+        inject: &[Inject],
+        tokens: &Tokens,
+        armed: &mut Armed,
+    ) -> Result<(), Error> {
+        let of_logins = tokens.stand_ins();
+        if let Some((id, place)) = of_logins.find_in_head(permitted.headers(), permitted.path_and_query()) {
+            return Err(tokens.misplaced(id, place));
+        }
         if let Some((id, place)) = self
             .stand_ins
             .find_in_head(permitted.headers(), permitted.path_and_query())
@@ -161,17 +194,28 @@ impl Injector {
                     if let Some(id) = self.stand_ins.find(&body) {
                         return Err(self.misplaced(id, "the request body".to_owned()));
                     }
+                    if let Some(id) = of_logins.find(&body) {
+                        return Err(tokens.misplaced(id, "the request body".to_owned()));
+                    }
                 }
-                None => permitted.map_body(|body| strays::body(body, &self.stand_ins)),
+                None => {
+                    permitted.map_body(|body| strays::body(strays::body(body, &self.stand_ins), of_logins));
+                }
             }
-            if self.stand_ins.longest() > 0 && permitted.headers().contains_key(UPGRADE) {
-                armed.messages = Some(self.messages(&inject));
+            if self.stand_ins.longest() + of_logins.longest() > 0 && permitted.headers().contains_key(UPGRADE) {
+                armed.messages = Some(self.messages(inject, of_logins));
             }
         }
-        Ok(armed)
+        Ok(())
     }
 
-    async fn place(&self, permitted: &mut Permitted, one: &Inject, armed: &mut Armed) -> Result<(), Error> {
+    async fn place(
+        &self,
+        permitted: &mut Permitted,
+        one: &Inject,
+        tokens: &Tokens,
+        armed: &mut Armed,
+    ) -> Result<(), Error> {
         match one {
             Inject::Bearer(id) => {
                 let held = self.held(*id, armed).await?;
@@ -199,6 +243,14 @@ impl Injector {
             Inject::Hmac(spec) => self.key(permitted, spec, armed).await?,
             Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
             Inject::Mtls(spec) => self.certify(permitted, spec, armed).await?,
+            Inject::Login { login, places } => {
+                let login = swap::Login {
+                    name: login,
+                    agent: self.agents.get(permitted.agent().index()).map_or("", |name| name),
+                    places,
+                };
+                tokens.swap(permitted, login, armed, self.body_time).await?;
+            }
             Inject::Placeholder { secret, places } => {
                 let Some(stand_in) = self.stand_ins.of(*secret).cloned() else {
                     return Ok(());
@@ -365,23 +417,17 @@ impl Injector {
         if swapped.is_some() {
             self.held(id, armed).await?;
         }
-        let bytes = collect::kept(swapped.map_or(bytes, Into::into), taken);
-        armed.body = Some(bytes.clone());
-        let headers = permitted.headers_mut();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        // The body is here: there is nothing left to be continued.
-        headers.remove(EXPECT);
-        permitted.map_body(|_| Body::full(bytes));
+        armed.body = Some(collect::put(permitted, swapped.map_or(bytes, Into::into), taken));
         Ok(())
     }
 
     /// What looks through the messages of a WebSocket, but for the stand-ins that are swapped in them.
-    fn messages(&self, inject: &[Inject]) -> strays::Messages {
+    fn messages(&self, inject: &[Inject], of_logins: &Arc<StandIns>) -> strays::Messages {
         let swapped = inject.iter().filter_map(|one| match one {
             Inject::Placeholder { secret, places } if places.contains(&Place::WebSocket) => Some(*secret),
             _ => None,
         });
-        strays::Messages::new(&self.stand_ins, swapped.collect())
+        strays::Messages::new(&self.stand_ins, swapped.collect(), of_logins)
     }
 
     fn misplaced(&self, id: SecretId, place: String) -> Error {
@@ -498,12 +544,12 @@ fn injected(one: &Inject) -> Vec<HeaderName> {
         Inject::Cookie { .. } => vec![COOKIE],
         Inject::Hmac(spec) => spec.headers.iter().map(|(name, _)| name.clone()).collect(),
         Inject::SigV4(_) => sigv4::FILLED.to_vec(),
-        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) => Vec::new(),
+        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) | Inject::Login { .. } => Vec::new(),
     }
 }
 
 /// What kind of body can be searched; `None` for any other.
-fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
+pub(super) fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
     let headers = permitted.headers();
     let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return Ok(None);
@@ -517,7 +563,7 @@ fn body_kind(permitted: &Permitted) -> Result<Option<body::BodyKind>, Error> {
     Ok(Some(kind))
 }
 
-fn describe(place: &Place) -> String {
+pub(super) fn describe(place: &Place) -> String {
     match place {
         Place::Header(name) => format!("header `{name}`"),
         Place::Query(name) => format!("query parameter `{name}`"),

@@ -3,7 +3,7 @@
 //! Only the bytes of that one value change. The body is never written anew: key order, spacing, number
 //! spellings and whatever else a signature or a picky server may depend on stay as the agent sent them.
 
-mod form;
+pub(super) mod form;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -93,6 +93,20 @@ pub fn substitute(
         BodyKind::Form => form::edit(body, &path, placeholder, secret)?,
     };
     Ok(edit.map(|edit| edit.splice(body)))
+}
+
+/// The text in the value that `pointer` names, if there is one.
+///
+/// # Errors
+/// As for [`substitute`].
+pub(super) fn text_at(body: &[u8], kind: BodyKind, pointer: &str) -> Result<Option<Vec<u8>>, Error> {
+    let Some(path) = tokens(pointer).filter(|_| !body.is_empty()) else {
+        return Ok(None);
+    };
+    Ok(match kind {
+        BodyKind::Json => json::string_at(body, &path)?.map(|(_, text)| text.into_bytes()),
+        BodyKind::Form => form::value_at(body, &path)?.map(|span| form::decoded(body, &span).into_owned()),
+    })
 }
 
 /// What to write in the place of a range of bytes.

@@ -55,13 +55,18 @@ pub(super) async fn whole(
 /// The whole body, to be signed; it then stands in the request again.
 pub(super) async fn signed(permitted: &mut Permitted, memory: &Budget, time: Duration) -> Result<Bytes, Error> {
     let (body, taken) = whole(permitted, memory, time, SIGNED).await?;
-    let body = kept(body, taken);
+    Ok(put(permitted, body, taken))
+}
+
+/// Has `bytes` sent as the body; they give back what they take with the share.
+pub(super) fn put(permitted: &mut Permitted, bytes: Bytes, taken: Share) -> Bytes {
+    let bytes = kept(bytes, taken);
     let headers = permitted.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     // The body is here: there is nothing left to be continued.
     headers.remove(EXPECT);
-    permitted.map_body(|_| Body::full(body.clone()));
-    Ok(body)
+    permitted.map_body(|_| Body::full(bytes.clone()));
+    bytes
 }
 
 /// The bytes, which give back what they take when the last of them is gone.

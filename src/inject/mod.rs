@@ -3,6 +3,7 @@
 
 pub mod arm;
 pub mod body;
+pub mod captured;
 mod collect;
 mod cookie;
 mod hmac;
@@ -16,6 +17,7 @@ mod trailers;
 pub mod websocket;
 
 pub use arm::{Armed, Injector};
+pub use captured::Captured;
 pub use standin::StandIns;
 pub use strays::Misplaced;
 

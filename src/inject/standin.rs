@@ -1,7 +1,6 @@
 //! The stand-ins agents hold, and the search for them where they have no business.
 
 use crate::base::ids::SecretId;
-use crate::config::Config;
 use aho_corasick::AhoCorasick;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -17,8 +16,8 @@ pub struct StandIns {
 }
 
 impl StandIns {
-    /// Takes the stand-ins, one for each secret of `config` that agents may hold one of.
-    pub fn new(config: &Config, by_secret: Vec<Option<Arc<str>>>) -> Self {
+    /// Takes the names of the secrets, and the stand-ins of those that agents may hold one of.
+    pub fn new(names: Vec<Arc<str>>, by_secret: Vec<Option<Arc<str>>>) -> Self {
         let known = by_secret
             .iter()
             .zip(0..)
@@ -31,7 +30,6 @@ impl StandIns {
         } else {
             AhoCorasick::new(texts).ok()
         };
-        let names = config.secrets.iter().map(|s| Arc::clone(&s.name)).collect();
         Self {
             by_secret,
             names,

@@ -69,6 +69,12 @@ impl Search {
         self.stand_ins.all_in(bytes).find(|id| !self.swapped.contains(id))
     }
 
+    /// Looks through a piece of a message, or through a `whole` one that stands by itself between the pieces of another.
+    fn message(&mut self, payload: &[u8], whole: bool) -> Result<(), Misplaced> {
+        let found = if whole { self.find(payload) } else { self.push(payload) };
+        found.map_or(Ok(()), |id| Err(self.misplaced(id, "a WebSocket message")))
+    }
+
     fn misplaced(&self, id: SecretId, place: &str) -> Misplaced {
         Misplaced {
             name: self.stand_ins.name(id),
@@ -131,17 +137,24 @@ impl http_body::Body for Searched {
 
 /// The messages of one WebSocket, from the agent, in which no stand-in may stand.
 pub struct Messages {
-    search: Search,
+    searches: Vec<Search>,
     /// Absent once what comes is no WebSocket stream: then the other side will make nothing of it either.
     frames: Option<Frames>,
     payload: Vec<u8>,
 }
 
 impl Messages {
-    /// Looks for all of `stand_ins` but those of `swapped`.
-    pub(super) fn new(stand_ins: &Arc<StandIns>, swapped: Vec<SecretId>) -> Self {
+    /// Looks for all of `stand_ins` but those of `swapped`, and for all of `others`.
+    pub(super) fn new(stand_ins: &Arc<StandIns>, swapped: Vec<SecretId>, others: &Arc<StandIns>) -> Self {
+        let searches = [
+            Search::new(Arc::clone(stand_ins), swapped),
+            Search::new(Arc::clone(others), Vec::new()),
+        ];
         Self {
-            search: Search::new(Arc::clone(stand_ins), swapped),
+            searches: searches
+                .into_iter()
+                .filter(|search| search.stand_ins.longest() > 0)
+                .collect(),
             frames: Some(Frames::default()),
             payload: Vec::new(),
         }
@@ -158,16 +171,14 @@ impl Messages {
                     self.payload.clear();
                     self.payload.extend_from_slice(&bytes);
                     frame::mask(&mut self.payload, head.mask.unwrap_or_default(), offset);
-                    let found = if head.opcode.is_control() {
-                        self.search.find(&self.payload)
-                    } else {
-                        self.search.push(&self.payload)
-                    };
-                    if let Some(id) = found {
-                        return Err(self.search.misplaced(id, "a WebSocket message"));
-                    }
+                    let whole = head.opcode.is_control();
+                    self.searches
+                        .iter_mut()
+                        .try_for_each(|search| search.message(&self.payload, whole))?;
                 }
-                Ok(Some(Step::End(head))) if head.fin && !head.opcode.is_control() => self.search.tail.clear(),
+                Ok(Some(Step::End(head))) if head.fin && !head.opcode.is_control() => {
+                    self.searches.iter_mut().for_each(|search| search.tail.clear());
+                }
                 Ok(Some(Step::Head(_) | Step::End(_))) => {}
                 Ok(None) => break,
                 Err(_) => self.frames = None,
@@ -187,16 +198,14 @@ impl fmt::Debug for Messages {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::config::Config;
     use proptest::prelude::*;
 
     const HELD: &str = "sk-test-0011223344";
     const OTHER: &str = "tok_9";
 
     fn stand_ins() -> Arc<StandIns> {
-        let config = Config::from_presets(&[], &[]).unwrap();
         Arc::new(StandIns::new(
-            &config,
+            Vec::new(),
             vec![Some(HELD.into()), None, Some(OTHER.into())],
         ))
     }

@@ -39,6 +39,8 @@ struct Ready {
     inject: Arc<[Inject]>,
     /// What it may give.
     secrets: Arc<[SecretId]>,
+    /// The logins whose tokens it may give.
+    logins: Arc<[Arc<str>]>,
     limiter: Option<Limiter>,
 }
 
@@ -252,6 +254,7 @@ impl Policy {
             plaintext,
             strays,
             watched: self.watched(&known),
+            logins: self.logins(&known),
             held,
         })
     }
@@ -324,6 +327,17 @@ impl Policy {
         all.into()
     }
 
+    /// The logins whose tokens any rule for this host may give it.
+    fn logins(&self, known: &[u32]) -> Arc<[Arc<str>]> {
+        let mut all: Vec<Arc<str>> = Vec::new();
+        for login in self.rules_of(known).flat_map(|(_, ready)| &*ready.logins) {
+            if !all.contains(login) {
+                all.push(Arc::clone(login));
+            }
+        }
+        if all.is_empty() { Arc::default() } else { all.into() }
+    }
+
     /// The rules of a host, as [`HostMap::lookup`] has them.
     fn rules_of(&self, known: &[u32]) -> impl Iterator<Item = (RuleId, &Ready)> {
         let rules = known.iter();
@@ -340,9 +354,15 @@ impl Ready {
         let mut secrets: Vec<SecretId> = inject.iter().flat_map(Inject::secrets).collect();
         secrets.sort_unstable();
         secrets.dedup();
+        let logins = inject.iter().filter_map(|one| match one {
+            Inject::Login { login, .. } => Some(Arc::clone(login)),
+            _ => None,
+        });
+        let logins = logins.collect();
         Self {
             rule: Arc::new(rule.clone()),
             secrets: secrets.into(),
+            logins,
             inject,
             limiter: Limiter::new(&rule.limits, agents),
         }

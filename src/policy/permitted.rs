@@ -24,6 +24,7 @@ pub struct Permitted {
     pub(super) plaintext: bool,
     pub(super) strays: Strays,
     pub(super) watched: Arc<[SecretId]>,
+    pub(super) logins: Arc<[Arc<str>]>,
     pub(super) held: Held,
 }
 
@@ -61,6 +62,11 @@ impl Permitted {
     /// The secrets that any rule may give this host, which therefore may come back from it.
     pub fn watched(&self) -> Arc<[SecretId]> {
         Arc::clone(&self.watched)
+    }
+
+    /// The logins whose tokens any rule may give this host, or keeps from its replies.
+    pub fn logins(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.logins)
     }
 
     /// Whether that rule lets a credential go over plain HTTP.
@@ -148,6 +154,7 @@ impl Permitted {
             plaintext: self.plaintext,
             strays: self.strays,
             watched: Arc::clone(&self.watched),
+            logins: Arc::clone(&self.logins),
             held: self.held.clone(),
         })
     }

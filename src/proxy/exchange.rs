@@ -8,7 +8,7 @@ use super::halfclose::Whole;
 use super::live::{Live, Proxy};
 use super::recorded::{Entry, Recorded};
 use super::splice::Splice;
-use super::{hygiene, upgrade};
+use super::{captured, hygiene, upgrade};
 use crate::audit::{MaskedPath, Outcome};
 use crate::base::ask::{Ask, is_only_chunked};
 use crate::base::body::Body;
@@ -87,7 +87,8 @@ impl Proxy {
         let armed = live.injector.arm(&mut permitted, &memory).await?;
         entry.record.credentials.clone_from(&armed.credentials);
         // A reply can only be searched in codings that are known here, and decoded while there is memory for it.
-        let asked = match (armed.needles.is_empty(), memory.is_scarce()) {
+        let capture = permitted.rule().capture().cloned();
+        let asked = match (armed.needles.is_empty() && capture.is_none(), memory.is_scarce()) {
             (true, _) => Asked::default(),
             (false, true) => scrub::ask_plainly(permitted.headers_mut()),
             (false, false) => scrub::ask(permitted.headers_mut()),
@@ -105,6 +106,14 @@ impl Proxy {
             }
             _ => (answer, armed),
         };
+        if let Some(capture) = capture {
+            let asked = captured::Asked {
+                agent,
+                capture: &capture,
+                memory: &memory,
+            };
+            return captured::whole(&live, answer, &armed, asked, limits, entry).await;
+        }
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
@@ -175,7 +184,8 @@ impl Proxy {
     }
 }
 
-enum Reply {
+/// What an exchange ends in.
+pub(super) enum Reply {
     Whole(Response<Body>, RuleLimits, crate::net::Lease),
     Switching(Response<Body>, Box<Splice>),
 }

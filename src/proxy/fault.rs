@@ -287,6 +287,20 @@ impl From<inject::Error> for Fault {
     }
 }
 
+impl From<inject::captured::Unreadable> for Fault {
+    fn from(unreadable: inject::captured::Unreadable) -> Self {
+        use inject::captured::Unreadable as U;
+        let cause = unreadable.to_string();
+        match unreadable {
+            U::Crowded(full) => inject::Error::Crowded(full).into(),
+            _ => {
+                let told = "the reply of the token endpoint cannot be read for certain; it was withheld, for it may hold tokens";
+                Self::broken(StatusCode::BAD_GATEWAY, "token_reply_unreadable", told, cause)
+            }
+        }
+    }
+}
+
 impl From<inject::Misplaced> for Fault {
     fn from(misplaced: inject::Misplaced) -> Self {
         Self::refused(StatusCode::FORBIDDEN, "placeholder_misplaced", misplaced.to_string())

@@ -11,7 +11,7 @@ use crate::ca::leaves::Leaves;
 use crate::config::Config;
 use crate::front::gateway::Gateway;
 use crate::identity::Identity;
-use crate::inject::{Injector, StandIns};
+use crate::inject::{Captured, Injector, StandIns};
 use crate::metrics::{Metrics, RuleMetrics};
 use crate::net::Upstream;
 use crate::policy::Policy;
@@ -34,6 +34,8 @@ pub struct Live {
     pub policy: Policy,
     /// What is added.
     pub injector: Injector,
+    /// The tokens of agents' own logins.
+    pub captured: Arc<Captured>,
     /// What agents hold instead.
     pub stand_ins: Arc<StandIns>,
     /// The way out.

@@ -2,6 +2,7 @@
 //! sees the whole of it, and it holds no policy of its own: each step hands on a proof.
 
 mod again;
+mod captured;
 pub mod connection;
 pub mod counted;
 pub mod entry;

@@ -172,6 +172,14 @@ pub(super) fn plan(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Res
     })
 }
 
+/// The one coding of a reply that is rewritten here; `None` without one.
+pub(super) fn undone(status: StatusCode, headers: &HeaderMap) -> Result<Option<Coding>, Unscrubbable> {
+    Ok(match plan(status, headers, Asked::default())? {
+        Plan::Plain => None,
+        Plan::Decode(coding) | Plan::Watch(coding) => Some(coding),
+    })
+}
+
 /// Whether changed bytes would be noticed or are forbidden (RFC 9110 §7.7).
 fn must_stay(headers: &HeaderMap) -> bool {
     let digest = |name: &HeaderName| {

@@ -21,7 +21,7 @@ pub mod websocket;
 pub use body::body;
 pub use coding::{Asked, Unscrubbable, ask, ask_plainly};
 pub use needles::{MIN_SEARCHED, Needles, headers};
-pub use reply::reply;
+pub use reply::{decoded, reply};
 
 #[cfg(test)]
 mod tests;

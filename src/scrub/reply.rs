@@ -1,7 +1,7 @@
 //! The whole of a reply in one call.
 
 use super::body::scrubbed;
-use super::coding::{Asked, Plan, Unscrubbable, plan};
+use super::coding::{Asked, Plan, Unscrubbable, plan, undone};
 use super::decode::{Decoded, Watched};
 use super::envelope::Envelopes;
 use super::needles::{Needles, headers};
@@ -56,6 +56,22 @@ pub fn reply(
             }
             scrubbed(Body::wrap(Decoded::new(body, coding, memory)), needles, hits, envelopes)
         }
+    })
+}
+
+/// The body of a reply without its coding, for who rewrites the reply whole. What decoding takes is taken from `memory`.
+///
+/// # Errors
+/// When it is coded in a way that cannot be undone. Later the body itself fails, with an [`Unscrubbable`] as its error.
+pub fn decoded(parts: &mut Parts, body: Body, memory: &Budget) -> Result<Body, Unscrubbable> {
+    if body.is_end_stream() {
+        return Ok(body);
+    }
+    let coding = undone(parts.status, &parts.headers)?;
+    parts.headers.remove(header::CONTENT_ENCODING);
+    Ok(match coding {
+        Some(coding) => Body::wrap(Decoded::new(body, coding, memory)),
+        None => body,
     })
 }
 

@@ -162,6 +162,24 @@ impl EncryptedFile {
         self.change(|all| all.remove(name).is_some())
     }
 
+    /// Stores some entries and removes others, in one writing.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub fn exchange(&self, put: Vec<(String, Secret)>, gone: &[String]) -> Result<(), Error> {
+        for (name, _) in &put {
+            check_name(name)?;
+        }
+        self.change(|all| {
+            let before = all.len();
+            all.retain(|name, _| !gone.contains(name));
+            let changed = all.len() < before || !put.is_empty();
+            all.extend(put);
+            changed
+        })?;
+        Ok(())
+    }
+
     /// The value under `name`.
     ///
     /// # Errors

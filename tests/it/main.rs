@@ -36,6 +36,7 @@ mod layers;
 mod leaves;
 mod limits;
 mod listeners;
+mod logins;
 mod minting;
 mod mtls;
 mod pages;

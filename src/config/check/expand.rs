@@ -57,11 +57,18 @@ pub(super) fn all<'r>(
         };
         only_changes(rule, found);
         let secret = match &rule.secret {
+            Some(secret) if preset.env.is_empty() => {
+                found
+                    .error(secret.at, "this preset has no secret: the agent logs in by itself")
+                    .hint("take it out");
+                continue;
+            }
             Some(secret) => match scope.secret(secret, found) {
-                Some(id) => id,
+                Some(id) => Some(id),
                 None => continue,
             },
-            None => preset_secret(preset, raw, scope),
+            None if preset.env.is_empty() => None,
+            None => Some(preset_secret(preset, raw, scope)),
         };
         for more in preset.more.iter().filter(|more| !more.optional) {
             implied(more.spec(), raw, scope);
@@ -81,7 +88,7 @@ fn from_preset<'r>(
     preset: &'static Preset,
     suffix: &str,
     ready: &RawRule,
-    secret: SecretId,
+    secret: Option<SecretId>,
 ) -> Expanded<'r> {
     let base = rule.name.as_ref().map_or(preset.name, |n| n.as_str());
     Expanded {
@@ -102,7 +109,7 @@ fn from_preset<'r>(
             ..ready.clone()
         }),
         preset: Some(preset),
-        secret: Some(secret),
+        secret,
     }
 }
 
@@ -147,6 +154,7 @@ fn only_changes(rule: &RawRule, found: &mut Findings<'_>) {
         ("inject", rule.inject.as_ref().map(|x| x.at)),
         ("tunnel", rule.tunnel.as_ref().map(|x| x.at)),
         ("deny", rule.deny.as_ref().map(|x| x.at)),
+        ("capture", rule.capture.as_ref().map(|x| x.at)),
         ("plaintext", rule.plaintext.as_ref().map(|x| x.at)),
     ];
     for (key, place) in given {

@@ -1,5 +1,6 @@
 //! Injections: one credential each, and no two in one place.
 
+use super::capture;
 use super::hmac;
 use super::mint::{Written, document};
 use super::scope::Scope;
@@ -17,10 +18,11 @@ use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Checks a rule's injections.
 pub(super) fn all(many: &At<Many<RawInject>>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Inject>> {
-    let mut taken: HashMap<String, Vec<Option<SecretId>>> = HashMap::new();
+    let mut taken: HashMap<String, Vec<Option<Sharer>>> = HashMap::new();
     let mut injected = Vec::new();
     for raw in &many.0 {
         let Some(inject) = one(raw, scope, found) else { continue };
@@ -60,6 +62,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         raw.sigv4.is_some(),
         raw.mtls.is_some(),
         raw.placeholder.is_some(),
+        raw.login.is_some(),
     ];
     match given.iter().filter(|given| **given).count() + minted.given().count() {
         1 => {}
@@ -67,7 +70,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `login`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
             return None;
         }
         _ => {
@@ -121,6 +124,9 @@ fn chosen(raw: &RawInject, minted: Written<'_>, scope: &mut Scope<'_>, found: &m
     if let Some(raw) = &raw.hmac {
         return hmac::check(raw, scope, found).map(|spec| Inject::Hmac(Box::new(spec)));
     }
+    if let Some(name) = &raw.login {
+        return capture::login(raw, name, scope, found);
+    }
     placeholder(raw, raw.placeholder.as_ref()?, scope, found)
 }
 
@@ -154,9 +160,13 @@ fn strays(raw: &RawInject, found: &mut Findings<'_>) {
             .error(value.at, "`value` goes with `header`, `query` or `cookie`")
             .hint("take it out");
     }
-    if let Some(places) = raw.places.as_ref().filter(|_| raw.placeholder.is_none()) {
+    if let Some(places) = raw
+        .places
+        .as_ref()
+        .filter(|_| raw.placeholder.is_none() && raw.login.is_none())
+    {
         found
-            .error(places.at, "`in` goes with `placeholder`")
+            .error(places.at, "`in` goes with `placeholder` or `login`")
             .hint("take it out");
     }
 }
@@ -272,12 +282,26 @@ fn template(text: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
     }
 }
 
+/// What may share a place with others of its kind, but not with itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sharer {
+    Secret(SecretId),
+    Login(Arc<str>),
+}
+
 /// What an injection writes to, in words. A placeholder's place may be shared, but not by the same
 /// secret again: the header that carries a user name may carry a password too.
-fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
+fn written_places(inject: &Inject) -> Vec<(String, Option<Sharer>)> {
     let header = |name: &HeaderName| format!("header `{name}`");
     let cookie = |name: &String| format!("cookie `{name}`");
     let query = |name: &String| format!("query parameter `{name}`");
+    let place = |place: &Slot| match place {
+        Slot::Header(name) => header(name),
+        Slot::Query(name) => query(name),
+        Slot::Path => "the path".to_owned(),
+        Slot::Body(pointer) => format!("body field `{pointer}`"),
+        Slot::WebSocket => "WebSocket messages".to_owned(),
+    };
     match inject {
         Inject::Bearer(_) | Inject::Basic { .. } | Inject::SigV4(_) => vec![(header(&AUTHORIZATION), None)],
         Inject::Mtls(_) => vec![("the TLS handshake".to_owned(), None)],
@@ -286,14 +310,12 @@ fn written_places(inject: &Inject) -> Vec<(String, Option<SecretId>)> {
         Inject::Cookie { name, .. } => vec![(cookie(name), None)],
         Inject::Hmac(spec) => spec.headers.iter().map(|(name, _)| (header(name), None)).collect(),
         Inject::Placeholder { secret, places } => {
-            let words = places.iter().map(|place| match place {
-                Slot::Header(name) => header(name),
-                Slot::Query(name) => query(name),
-                Slot::Path => "the path".to_owned(),
-                Slot::Body(pointer) => format!("body field `{pointer}`"),
-                Slot::WebSocket => "WebSocket messages".to_owned(),
-            });
-            words.map(|place| (place, Some(*secret))).collect()
+            let sharer = Sharer::Secret(*secret);
+            places.iter().map(|at| (place(at), Some(sharer.clone()))).collect()
+        }
+        Inject::Login { login, places } => {
+            let sharer = Sharer::Login(Arc::clone(login));
+            places.iter().map(|at| (place(at), Some(sharer.clone()))).collect()
         }
     }
 }

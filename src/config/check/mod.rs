@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod capture;
 mod certificates;
 mod expand;
 mod hmac;

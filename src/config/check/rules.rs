@@ -3,7 +3,7 @@
 use super::expand::Expanded;
 use super::scope::Scope;
 use super::shadow::Shadows;
-use super::{inject, mount, parent, sigv4};
+use super::{capture, inject, mount, parent, sigv4};
 use crate::base::glob::{Allow, HostGlob, HostPattern};
 use crate::base::ids::AgentId;
 use crate::config::leaf::{At, Lasting, Many, Text};
@@ -14,6 +14,7 @@ use crate::config::place::Place;
 use crate::config::raw::{RawDeny, RawRule, RawRuleLimits};
 use crate::config::read::Findings;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Checks every rule.
 pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<Rule>> {
@@ -21,6 +22,7 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
     let mut names = HashSet::new();
     let mut shadows = Shadows::default();
     let mut mounts = mount::Mounts::default();
+    scope.logins = capture::names(expanded);
     for each in expanded {
         if !names.insert(each.name.as_str()) {
             found
@@ -37,6 +39,7 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
             rules.push(rule);
         }
     }
+    capture::unused(expanded, scope, found);
     (rules.len() == expanded.len()).then_some(rules)
 }
 
@@ -51,6 +54,7 @@ pub(super) fn allowed(hosts: &[HostPattern]) -> Rule {
             inject: Vec::new(),
             plaintext: false,
             strays: Strays::Block,
+            capture: None,
         },
         via: Via::Default,
         limits: RuleLimits::default(),
@@ -184,12 +188,22 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
     // Checked even where it may not stand, so that its own mistakes are told too.
     let injected = inject.map_or(Some(Vec::new()), |many| inject::all(many, scope, found));
     let strays = strays(raw.stray_placeholders.as_ref(), found);
+    let capture = match &raw.capture {
+        Some(raw) => capture::check(raw, found).map(Some),
+        None => Some(None),
+    };
     match (deny, tunnel) {
-        (None, None) => Some(Action::Intercept {
-            inject: injected?,
-            plaintext: raw.plaintext.as_ref().is_some_and(|p| p.value),
-            strays: strays?,
-        }),
+        (None, None) => {
+            let mut inject = injected?;
+            let capture = capture?;
+            inject.extend(capture.as_ref().map(capture::given_back));
+            Some(Action::Intercept {
+                inject,
+                plaintext: raw.plaintext.as_ref().is_some_and(|p| p.value),
+                strays: strays?,
+                capture: capture.map(Arc::new),
+            })
+        }
         (None, Some(_)) => {
             opaque(raw, found);
             Some(Action::Tunnel)
@@ -198,6 +212,7 @@ fn action(raw: &RawRule, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
             let extra = [
                 ("inject", inject.map(|i| i.at)),
                 ("tunnel", tunnel.map(|t| t.at)),
+                ("capture", raw.capture.as_ref().map(|c| c.at)),
                 ("plaintext", raw.plaintext.as_ref().map(|p| p.at)),
                 ("stray_placeholders", raw.stray_placeholders.as_ref().map(|s| s.at)),
                 ("parent", raw.parent.as_ref().map(|p| p.at)),
@@ -253,6 +268,10 @@ fn opaque(raw: &RawRule, found: &mut Findings<'_>) {
         (
             raw.inject.as_ref().map(|x| x.at),
             "a tunnel is not inspected, so nothing can be injected",
+        ),
+        (
+            raw.capture.as_ref().map(|x| x.at),
+            "a tunnel is not inspected, so no token in it can be kept from the agent",
         ),
         (
             raw.allow.as_ref().map(|x| x.at),

@@ -53,6 +53,10 @@ pub(super) struct Scope<'p> {
     pub(super) agents: Names,
     /// Secrets something refers to.
     pub(super) used: HashSet<SecretId>,
+    /// Logins that rules capture.
+    pub(super) logins: Names,
+    /// Those whose tokens some rule takes.
+    pub(super) used_logins: HashSet<String>,
     /// Secrets a rule injects.
     pub(super) injected: HashSet<SecretId>,
     /// Secrets that are documents, such as private keys.
@@ -72,6 +76,8 @@ impl<'p> Scope<'p> {
             secrets: Names::default(),
             agents: Names::default(),
             used: HashSet::new(),
+            logins: Names::default(),
+            used_logins: HashSet::new(),
             injected: HashSet::new(),
             documents: HashSet::new(),
             rule: String::new(),

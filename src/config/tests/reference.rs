@@ -117,6 +117,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`client_certificate`", "RawCertificate"),
     ("`rules`: each rule", "RawRule"),
     ("`inject`: each injection", "RawInject"),
+    ("`capture`", "RawCapture"),
     ("`basic`", "RawBasic"),
     ("`hmac`", "RawHmac"),
     ("`sigv4`", "RawSigV4"),

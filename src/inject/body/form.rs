@@ -5,8 +5,8 @@ use crate::base::secret::Secret;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What to change so that the field `path` names holds the credential.
-pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Secret) -> Result<Option<Edit>, Error> {
+/// Where the value of the field that `path` names stands.
+pub(super) fn value_at(body: &[u8], path: &[String]) -> Result<Option<Range<usize>>, Error> {
     let [field] = path else { return Ok(None) };
     let mut named = fields(body).filter(|(name, _)| *decoded(body, name) == *field.as_bytes());
     let Some((_, value)) = named.next() else {
@@ -15,6 +15,14 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
     if named.next().is_some() {
         return Err(Error::Ambiguous);
     }
+    Ok(Some(value))
+}
+
+/// What to change so that the field `path` names holds the credential.
+pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Secret) -> Result<Option<Edit>, Error> {
+    let Some(value) = value_at(body, path)? else {
+        return Ok(None);
+    };
     let raw = body.get(value.clone()).unwrap_or_default();
     let text = decoded(body, &value);
     let Some(at) = only(&text, placeholder)? else {
@@ -44,7 +52,7 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
 }
 
 /// Name and value of each field.
-fn fields(body: &[u8]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
+pub(in crate::inject) fn fields(body: &[u8]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '_ {
     let mut at = 0;
     body.split(|b| *b == b'&').map(move |field| {
         let (start, end) = (at, at + field.len());
@@ -56,7 +64,7 @@ fn fields(body: &[u8]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + '
     })
 }
 
-fn decoded<'a>(body: &'a [u8], span: &Range<usize>) -> Cow<'a, [u8]> {
+pub(in crate::inject) fn decoded<'a>(body: &'a [u8], span: &Range<usize>) -> Cow<'a, [u8]> {
     let raw = body.get(span.clone()).unwrap_or_default();
     if memchr::memchr2(b'%', b'+', raw).is_none() {
         return Cow::Borrowed(raw);
@@ -65,7 +73,7 @@ fn decoded<'a>(body: &'a [u8], span: &Range<usize>) -> Cow<'a, [u8]> {
     Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
 }
 
-fn encoded(value: &[u8]) -> Vec<u8> {
+pub(in crate::inject) fn encoded(value: &[u8]) -> Vec<u8> {
     url::form_urlencoded::byte_serialize(value)
         .collect::<String>()
         .into_bytes()

@@ -5,8 +5,8 @@ use crate::base::secret::Secret;
 use serde::de::IgnoredAny;
 use std::ops::Range;
 
-/// What to change so that the string at `path` holds the credential.
-pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Secret) -> Result<Option<Edit>, Error> {
+/// Where the string at `path` stands, and its text.
+pub(super) fn string_at(body: &[u8], path: &[String]) -> Result<Option<(Range<usize>, String)>, Error> {
     // From here on the document is known to be JSON, so the walk need not judge it.
     serde_json::from_slice::<IgnoredAny>(body).map_err(|_| MALFORMED)?;
     let mut walk = Walk { body, at: 0 };
@@ -22,6 +22,15 @@ pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Sec
         return Ok(None);
     }
     let text: String = serde_json::from_slice(raw).map_err(|_| MALFORMED)?;
+    Ok(Some((span, text)))
+}
+
+/// What to change so that the string at `path` holds the credential.
+pub(super) fn edit(body: &[u8], path: &[String], placeholder: &str, secret: &Secret) -> Result<Option<Edit>, Error> {
+    let Some((span, text)) = string_at(body, path)? else {
+        return Ok(None);
+    };
+    let raw = body.get(span.clone()).unwrap_or_default();
     let Some(at) = only(text.as_bytes(), placeholder)? else {
         return Ok(None);
     };
