@@ -27,6 +27,10 @@ pub enum Place {
     Aws(Box<Aws>),
     /// A Secret of Kubernetes.
     Kubernetes(Box<Kubernetes>),
+    /// A version of a secret of Google Secret Manager.
+    Google(Box<Shown>),
+    /// A version of a secret of Azure Key Vault.
+    Azure(Box<Shown>),
 }
 
 /// What AWS keeps.
@@ -92,6 +96,15 @@ pub struct Kubernetes {
     pub key: String,
 }
 
+/// What is read at one URL, with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it is read.
+    pub at: Endpoint,
+    /// The token that is shown.
+    pub token: Uses,
+}
+
 /// Where a pod finds the token, the CA and the namespace of its account.
 pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -104,6 +117,7 @@ impl Kept {
                 AwsKeys::Secrets { id, secret, token } => [id, secret].into_iter().chain(token).collect(),
             },
             Place::Kubernetes(spec) => vec![&spec.token],
+            Place::Google(spec) | Place::Azure(spec) => vec![&spec.token],
         }
     }
 

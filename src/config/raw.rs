@@ -2,7 +2,9 @@
 //! the descriptions in the JSON schema and in the reference.
 
 use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
-use super::raw_kept::{RawAws, RawAwsParameter, RawAwsSecret, RawKubernetes, RawKubernetesSecret};
+use super::raw_kept::{
+    RawAws, RawAwsParameter, RawAwsSecret, RawAzureSecret, RawGcpSecret, RawKubernetes, RawKubernetesSecret,
+};
 use super::read::{Findings, Read, section};
 use super::tree::{Node, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -112,10 +114,10 @@ section! {
 
 section! {
     /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `credential`, `exec`, `store`,
-    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
+    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `gcp_secret`, `azure_secret`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
         {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]},
-        {"required": ["kubernetes_secret"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["kubernetes_secret"]}, {"required": ["gcp_secret"]}, {"required": ["azure_secret"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -139,6 +141,10 @@ section! {
         "aws_parameter" aws_parameter: Option<RawAwsParameter>,
         /// A value of a Secret of Kubernetes, by its API. One that is mounted is a `file`.
         "kubernetes_secret" kubernetes_secret: Option<RawKubernetesSecret>,
+        /// A secret of Google Secret Manager.
+        "gcp_secret" gcp_secret: Option<RawGcpSecret>,
+        /// A secret of Azure Key Vault.
+        "azure_secret" azure_secret: Option<RawAzureSecret>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).

@@ -93,3 +93,45 @@ section! {
         "grace" grace: Option<At<Lasting>>,
     }
 }
+
+section! {
+    /// A secret of Google Secret Manager.
+    RawGcpSecret, "`gcp_secret`", {
+        /// Its name: `projects/PROJECT/secrets/SECRET`, or `projects/PROJECT/locations/LOCATION/secrets/SECRET` of a regional one.
+        "name" name: Text,
+        /// Its version, by number or alias. Absent: `latest`.
+        "version" version: Option<Text>,
+        /// The secret that is shown as a bearer token, such as one with `gcp`.
+        "token" token: Text,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while Google cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A secret of Azure Key Vault.
+    RawAzureSecret, "`azure_secret`", {
+        /// The vault's URL: `https://NAME.vault.azure.net`.
+        "vault" vault: Text,
+        /// The secret's name.
+        "name" name: Text,
+        /// Its version. Absent: the newest.
+        "version" version: Option<Text>,
+        /// The secret that is shown as a bearer token, such as one with `azure` for the scope `https://vault.azure.net/.default`.
+        "token" token: Text,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while Azure cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}

@@ -1,6 +1,8 @@
 //! What stores of others keep: asked for when it is wanted, and again before its time is over.
 
 mod aws;
+mod azure;
+mod google;
 mod kubernetes;
 
 use super::error::Cause;
@@ -30,6 +32,8 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
         match &kept.place {
             Place::Aws(spec) => aws::read(inner, spec).await,
             Place::Kubernetes(spec) => kubernetes::read(inner, spec).await,
+            Place::Google(spec) => google::read(inner, spec).await,
+            Place::Azure(spec) => azure::read(inner, spec).await,
         }
     };
     let Ok(whole) = tokio::time::timeout(kept.timeout, asked).await else {
@@ -52,6 +56,7 @@ impl Place {
         match self {
             Self::Aws(spec) => spec.at.to_string(),
             Self::Kubernetes(spec) => spec.api.to_string(),
+            Self::Google(spec) | Self::Azure(spec) => spec.at.to_string(),
         }
     }
 }

@@ -13,6 +13,8 @@ macro_rules! common {
 }
 
 mod aws;
+mod azure;
+mod google;
 mod kubernetes;
 
 use super::scope::Scope;
@@ -51,6 +53,8 @@ impl<'r> Stores<'r> {
             (secret.aws_secret.is_some(), "aws_secret"),
             (secret.aws_parameter.is_some(), "aws_parameter"),
             (secret.kubernetes_secret.is_some(), "kubernetes_secret"),
+            (secret.gcp_secret.is_some(), "gcp_secret"),
+            (secret.azure_secret.is_some(), "azure_secret"),
         ];
         given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
@@ -70,9 +74,12 @@ impl<'r> Stores<'r> {
             aws::secret(raw, account, scope, found)?
         } else if let Some(raw) = &secret.aws_parameter {
             aws::parameter(raw, account, scope, found)?
-        } else {
-            let raw = secret.kubernetes_secret.as_ref()?;
+        } else if let Some(raw) = &secret.kubernetes_secret {
             kubernetes::secret(raw, self.raw.kubernetes.as_ref(), scope, found)?
+        } else if let Some(raw) = &secret.gcp_secret {
+            google::secret(raw, scope, found)?
+        } else {
+            azure::secret(secret.azure_secret.as_ref()?, scope, found)?
         };
         Some(Source::Kept(Box::new(kept)))
     }

@@ -129,6 +129,8 @@ const PARTS: &[(&str, &str)] = &[
     ("`aws_parameter`", "RawAwsParameter"),
     ("`kubernetes`", "RawKubernetes"),
     ("`kubernetes_secret`", "RawKubernetesSecret"),
+    ("`gcp_secret`", "RawGcpSecret"),
+    ("`azure_secret`", "RawAzureSecret"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

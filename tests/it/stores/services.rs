@@ -10,6 +10,8 @@ use std::process::Command;
 /// It, and what it is asked with.
 pub struct Services {
     pub server: Server,
+    /// The key of the account at Google, PEM.
+    pub rsa: String,
     _dir: tempfile::TempDir,
 }
 
@@ -29,6 +31,7 @@ impl Services {
             .args([&at.port().to_string(), &rsa]);
         Self {
             server: Server::start(root, names, command, at).await,
+            rsa: std::fs::read_to_string(&rsa).unwrap(),
             _dir: dir,
         }
     }
@@ -41,6 +44,11 @@ impl Services {
     /// A token of the pod's account for so many seconds.
     pub fn account(&self, seconds: u32) -> String {
         self.operator("POST", &format!("account?seconds={seconds}"), "")
+    }
+
+    /// Every token that it handed out is worth nothing any more.
+    pub fn revoke(&self) {
+        self.operator("DELETE", "tokens", "");
     }
 
     fn operator(&self, method: &str, path: &str, text: &str) -> String {

@@ -43,6 +43,18 @@ const KINDS: &[Kind] = &[
         good: |value| json!({"Parameter": {"Name": "x", "Value": value}}),
     },
     Kind {
+        host: "secretmanager.googleapis.com",
+        config: "",
+        spec: "gcp_secret: { name: projects/p/secrets/s, token: shown, timeout: 1s",
+        good: |value| json!({"name": "s", "payload": {"data": STANDARD.encode(value)}}),
+    },
+    Kind {
+        host: "acme.vault.azure.net",
+        config: "",
+        spec: "azure_secret: { vault: \"https://acme.vault.azure.net\", name: x, token: shown, timeout: 1s",
+        good: |value| json!({"id": "https://acme.vault.azure.net/secrets/x/1", "value": value}),
+    },
+    Kind {
         host: "kube.test",
         config: "kubernetes: { api: \"https://kube.test\", token: shown, namespace: prod, timeout: 1s }",
         spec: "kubernetes_secret: { name: x, key: k",

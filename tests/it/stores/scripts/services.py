@@ -66,4 +66,51 @@ def kubernetes(namespace, name):
     return jsonify(kind="Secret", metadata={"name": name}, data={key: encoded(value) for key, value in values.items()})
 
 
+@app.post("/google/token")
+def google_token():
+    claims = jwt.decode(request.form["assertion"], account, algorithms=["RS256"]).claims
+    assert claims["iss"] == "keyferry@acme.iam.gserviceaccount.com" and claims["iat"] <= time.time() < claims["exp"], claims
+    return jsonify(access_token=issue(scope=claims["scope"]), expires_in=3599, token_type="Bearer")
+
+
+@app.get("/v1/projects/<project>/secrets/<name>/versions/<version>:access")
+@app.get("/v1/projects/<project>/locations/<location>/secrets/<name>/versions/<version>:access")
+def google(project, name, version, location=""):
+    def status(code):
+        return jsonify(error={"code": code}), code
+
+    if bearer() not in issued:
+        return status(401)
+    if issued[bearer()].get("scope") != "https://www.googleapis.com/auth/cloud-platform" or project != "acme":
+        return status(403)
+    text = kept.get(f"google/{location}{name}/{version}")
+    return jsonify(name=request.path, payload={"data": encoded(text)}) if text is not None else status(404)
+
+
+@app.post("/contoso.example/oauth2/v2.0/token")
+def azure_token():
+    form = request.form
+    assert (form["client_id"], form["client_secret"], form["grant_type"]) == ("app", "app-s3cr&t", "client_credentials")
+    return jsonify(access_token=issue(scope=form["scope"]), expires_in=3599, token_type="Bearer")
+
+
+@app.get("/secrets/<name>")
+@app.get("/secrets/<name>/<version>")
+def azure(name, version="newest"):
+    if bearer() not in issued:
+        return jsonify(error={"code": "Unauthorized"}), 401
+    if issued[bearer()].get("scope") != "https://vault.azure.net/.default":
+        return jsonify(error={"code": "Forbidden"}), 403
+    assert request.args["api-version"] == "7.4"
+    text = kept.get(f"azure/{name}/{version}")
+    return jsonify(value=text) if text is not None else (jsonify(error={"code": "SecretNotFound"}), 404)
+
+
+@app.delete("/operator/tokens")
+def revoke():
+    """Every token that was handed out is worth nothing any more."""
+    issued.clear()
+    return ""
+
+
 app.run("127.0.0.1", int(port))
