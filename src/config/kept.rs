@@ -31,6 +31,8 @@ pub enum Place {
     Google(Box<Shown>),
     /// A version of a secret of Azure Key Vault.
     Azure(Box<Shown>),
+    /// An item of 1Password.
+    OnePassword(Box<OnePassword>),
 }
 
 /// What AWS keeps.
@@ -105,6 +107,40 @@ pub struct Shown {
     pub token: Uses,
 }
 
+/// A field of an item in 1Password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnePassword {
+    /// Who is asked.
+    pub by: OnePasswordBy,
+    /// The vault's name or id.
+    pub vault: String,
+    /// The item's title or id.
+    pub item: String,
+    /// The section's label or id.
+    pub section: Option<String>,
+    /// The field's label or id.
+    pub field: String,
+}
+
+/// How 1Password is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnePasswordBy {
+    /// A Connect server.
+    Connect {
+        /// Where it is.
+        at: Endpoint,
+        /// The token that is shown.
+        token: Uses,
+    },
+    /// 1Password's own program, which asks for itself.
+    Program {
+        /// Its name or path.
+        program: String,
+        /// The token of the service account.
+        token: Uses,
+    },
+}
+
 /// Where a pod finds the token, the CA and the namespace of its account.
 pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -118,6 +154,9 @@ impl Kept {
             },
             Place::Kubernetes(spec) => vec![&spec.token],
             Place::Google(spec) | Place::Azure(spec) => vec![&spec.token],
+            Place::OnePassword(spec) => match &spec.by {
+                OnePasswordBy::Connect { token, .. } | OnePasswordBy::Program { token, .. } => vec![token],
+            },
         }
     }
 

@@ -4,6 +4,7 @@
 use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
 use super::raw_kept::{
     RawAws, RawAwsParameter, RawAwsSecret, RawAzureSecret, RawGcpSecret, RawKubernetes, RawKubernetesSecret,
+    RawOnePassword, RawOnePasswordItem,
 };
 use super::read::{Findings, Read, section};
 use super::tree::{Node, Value};
@@ -31,6 +32,8 @@ section! {
         "aws" aws: Option<RawAws>,
         /// The API of Kubernetes, for secrets that live there.
         "kubernetes" kubernetes: Option<RawKubernetes>,
+        /// How 1Password is asked, for secrets that live there.
+        "onepassword" onepassword: Option<RawOnePassword>,
         /// What is allowed. The first rule that matches decides; what no rule matches is denied.
         "rules" rules: Option<Vec<RawRule>>,
         /// Where audit records go. Absent: `audit.jsonl` in Keyferry's own directory.
@@ -114,10 +117,11 @@ section! {
 
 section! {
     /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `credential`, `exec`, `store`,
-    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `gcp_secret`, `azure_secret`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
+    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
         {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]},
-        {"required": ["kubernetes_secret"]}, {"required": ["gcp_secret"]}, {"required": ["azure_secret"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["kubernetes_secret"]}, {"required": ["gcp_secret"]}, {"required": ["azure_secret"]},
+        {"required": ["onepassword_item"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -145,6 +149,8 @@ section! {
         "gcp_secret" gcp_secret: Option<RawGcpSecret>,
         /// A secret of Azure Key Vault.
         "azure_secret" azure_secret: Option<RawAzureSecret>,
+        /// A field of an item in 1Password.
+        "onepassword_item" onepassword_item: Option<RawOnePasswordItem>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).

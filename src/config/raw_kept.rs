@@ -135,3 +135,38 @@ section! {
         "timeout" timeout: Option<At<Lasting>>,
     }
 }
+
+section! {
+    /// 1Password, for secrets with `onepassword_item`: a Connect server, or its own program `op` with a service account.
+    #[schemars(extend("oneOf" = [{"required": ["connect", "token"]}, {"required": ["service_account"]}]))]
+    RawOnePassword, "`onepassword`", {
+        /// Where a Connect server is: `https://connect.example.com`.
+        "connect" connect: Option<Text>,
+        /// With `connect`: the secret that is shown as a bearer token.
+        "token" token: Option<Text>,
+        /// The secret that is the token of a service account, for `op read`.
+        "service_account" service_account: Option<Text>,
+        /// With `service_account`: the program. Absent: `op`, from `PATH`.
+        "program" program: Option<Text>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// A field of an item in 1Password.
+    RawOnePasswordItem, "`onepassword_item`", {
+        /// The vault's name or id.
+        "vault" vault: Text,
+        /// The item's title or id.
+        "item" item: Text,
+        /// The section that the field is in, by label or id; needed where several sections have a field of the name.
+        "section" section: Option<Text>,
+        /// The field's label or id. Absent: `credential`.
+        "field" field: Option<Text>,
+        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while 1Password cannot be asked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+    }
+}

@@ -113,6 +113,12 @@ enum Part {
     Other(serde::de::IgnoredAny),
 }
 
+/// A secret as a variable of a program's environment holds it.
+pub fn variable(secret: &Secret) -> Option<Zeroizing<String>> {
+    let text = secret.expose(|bytes| String::from_utf8(bytes.to_vec()).ok().map(Zeroizing::new))?;
+    (!text.contains('\0')).then_some(text)
+}
+
 /// The text of a secret that is none: the address of an account, the id of a key.
 pub fn plain(secret: &Secret) -> Option<String> {
     secret.expose(|bytes| String::from_utf8(bytes.to_vec()).ok())

@@ -11,16 +11,40 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
+/// The environment that a program has.
+pub(super) enum Around {
+    /// Keyferry's own.
+    Own,
+    /// No more than where programs and the user's home are, and one variable with a secret.
+    Only(&'static str, Zeroizing<String>),
+}
+
+impl Around {
+    fn put_on(self, command: &mut Command) {
+        let Self::Only(name, value) = self else { return };
+        command.env_clear();
+        for kept in ["PATH", "HOME"] {
+            #[expect(clippy::disallowed_methods, reason = "what a program of others cannot do without")]
+            let value = std::env::var_os(kept);
+            command.envs(value.map(|value| (kept, value)));
+        }
+        // The copy that the command holds is not wiped; it goes with the command.
+        command.env(name, value.as_str());
+    }
+}
+
 /// Runs `argv` and takes what it prints.
 ///
 /// There is no shell and no input. What it writes to standard error goes nowhere: it may hold the
 /// value. When its time is up, or nobody waits any more, its whole process group is killed.
-pub(super) async fn run(argv: &[String], timeout: Duration, document: bool) -> Result<Secret, Cause> {
+pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, around: Around) -> Result<Secret, Cause> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(Cause::Unknown);
     };
     let name = || program.clone();
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    around.put_on(&mut command);
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

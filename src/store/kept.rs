@@ -4,6 +4,7 @@ mod aws;
 mod azure;
 mod google;
 mod kubernetes;
+mod onepassword;
 
 use super::error::Cause;
 use super::fetch::Fetched;
@@ -11,7 +12,7 @@ use super::remote::{Errand, answered, fits};
 use super::{Held, Inner, Slot};
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
-use crate::config::kept::{Kept, Place};
+use crate::config::kept::{Kept, OnePasswordBy, Place};
 use crate::config::mint::Uses;
 use crate::net::errand::Told;
 use crate::sign::picked;
@@ -34,6 +35,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
             Place::Kubernetes(spec) => kubernetes::read(inner, spec).await,
             Place::Google(spec) => google::read(inner, spec).await,
             Place::Azure(spec) => azure::read(inner, spec).await,
+            Place::OnePassword(spec) => onepassword::read(inner, spec, kept.timeout).await,
         }
     };
     let Ok(whole) = tokio::time::timeout(kept.timeout, asked).await else {
@@ -57,6 +59,10 @@ impl Place {
             Self::Aws(spec) => spec.at.to_string(),
             Self::Kubernetes(spec) => spec.api.to_string(),
             Self::Google(spec) | Self::Azure(spec) => spec.at.to_string(),
+            Self::OnePassword(spec) => match &spec.by {
+                OnePasswordBy::Connect { at, .. } => at.to_string(),
+                OnePasswordBy::Program { program, .. } => program.clone(),
+            },
         }
     }
 }

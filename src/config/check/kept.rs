@@ -16,6 +16,7 @@ mod aws;
 mod azure;
 mod google;
 mod kubernetes;
+mod onepassword;
 
 use super::scope::Scope;
 use super::vault::{self, Vault};
@@ -55,6 +56,7 @@ impl<'r> Stores<'r> {
             (secret.kubernetes_secret.is_some(), "kubernetes_secret"),
             (secret.gcp_secret.is_some(), "gcp_secret"),
             (secret.azure_secret.is_some(), "azure_secret"),
+            (secret.onepassword_item.is_some(), "onepassword_item"),
         ];
         given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
@@ -78,8 +80,11 @@ impl<'r> Stores<'r> {
             kubernetes::secret(raw, self.raw.kubernetes.as_ref(), scope, found)?
         } else if let Some(raw) = &secret.gcp_secret {
             google::secret(raw, scope, found)?
+        } else if let Some(raw) = &secret.azure_secret {
+            azure::secret(raw, scope, found)?
         } else {
-            azure::secret(secret.azure_secret.as_ref()?, scope, found)?
+            let raw = secret.onepassword_item.as_ref()?;
+            onepassword::item(raw, self.raw.onepassword.as_ref(), scope, found)?
         };
         Some(Source::Kept(Box::new(kept)))
     }

@@ -131,6 +131,8 @@ const PARTS: &[(&str, &str)] = &[
     ("`kubernetes_secret`", "RawKubernetesSecret"),
     ("`gcp_secret`", "RawGcpSecret"),
     ("`azure_secret`", "RawAzureSecret"),
+    ("`onepassword`", "RawOnePassword"),
+    ("`onepassword_item`", "RawOnePasswordItem"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

@@ -3,6 +3,7 @@
 mod aws;
 mod clouds;
 mod kubernetes;
+mod onepassword;
 mod services;
 mod table;
 

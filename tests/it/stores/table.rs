@@ -55,6 +55,12 @@ const KINDS: &[Kind] = &[
         good: |value| json!({"id": "https://acme.vault.azure.net/secrets/x/1", "value": value}),
     },
     Kind {
+        host: "connect.test",
+        config: "onepassword: { connect: \"https://connect.test\", token: shown, timeout: 1s }",
+        spec: "onepassword_item: { vault: abcdefghijklmnopqrstuvwx01, item: abcdefghijklmnopqrstuvwx02",
+        good: |value| json!({"title": "x", "fields": [{"id": "notes"}, {"id": "credential", "value": value}]}),
+    },
+    Kind {
         host: "kube.test",
         config: "kubernetes: { api: \"https://kube.test\", token: shown, namespace: prod, timeout: 1s }",
         spec: "kubernetes_secret: { name: x, key: k",

@@ -1,4 +1,4 @@
-"""What Kubernetes, Google Secret Manager and Azure Key Vault do for who reads a secret, as far as their documentation has it:
+"""What Kubernetes, Google Secret Manager, Azure Key Vault and 1Password Connect do for who reads a secret, as far as their documentation has it:
 each bearer is checked with joserfc, or against those that were handed out. No registry has these servers. The operator's side,
 `/operator`, is for the test alone."""
 
@@ -104,6 +104,37 @@ def azure(name, version="newest"):
     assert request.args["api-version"] == "7.4"
     text = kept.get(f"azure/{name}/{version}")
     return jsonify(value=text) if text is not None else (jsonify(error={"code": "SecretNotFound"}), 404)
+
+
+@app.before_request
+def connect_token():
+    if request.path.startswith("/v1/vaults") and bearer() != "connect-token-0123456789":
+        return jsonify(status=401, message="Invalid token signature"), 401
+
+
+def listed(things, name):
+    """Those that the filter leaves, which must be there: all would be others' too."""
+    start, end = f'{name} eq "', '"'
+    wanted = request.args["filter"]
+    assert wanted.startswith(start) and wanted.endswith(end), wanted
+    wanted = wanted.removeprefix(start).removesuffix(end)
+    return jsonify([{"id": thing["id"], name: thing[name]} for thing in things if thing[name] == wanted])
+
+
+@app.get("/v1/vaults")
+def vaults():
+    return listed(json.loads(kept["onepassword/vaults"]), "name")
+
+
+@app.get("/v1/vaults/<vault>/items")
+def items(vault):
+    return listed([item for item in json.loads(kept["onepassword/items"]) if item["vault"] == vault], "title")
+
+
+@app.get("/v1/vaults/<vault>/items/<name>")
+def item(vault, name):
+    found = [item for item in json.loads(kept["onepassword/items"]) if (item["vault"], item["id"]) == (vault, name)]
+    return jsonify(found[0]) if found else (jsonify(status=404, message="not found"), 404)
 
 
 @app.delete("/operator/tokens")
