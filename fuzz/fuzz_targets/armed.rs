@@ -9,10 +9,10 @@ use keyferry::base::host::Target;
 use keyferry::base::ids::AgentId;
 use keyferry::base::tasks::Tasks;
 use keyferry::config::Config;
-use keyferry::inject::{Injector, StandIns};
+use keyferry::inject::{Captured, Injector, StandIns};
 use keyferry::policy::{Permitted, Policy};
 use keyferry::proxy::hygiene;
-use keyferry::store::{KeySource, Store, StoreOptions};
+use keyferry::store::{EncryptedFile, KeySource, Store, StoreOptions};
 use keyferry_fuzz::{cut, drained, holds, streamed};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -50,10 +50,11 @@ static LIVE: LazyLock<Live> = LazyLock::new(|| {
         ..StoreOptions::new("/nonexistent")
     };
     let store = Store::open(&config.secrets, options, &Tasks::default()).unwrap();
-    let stand_ins = Arc::new(StandIns::new(&config, vec![Some(STAND_IN.into())]));
+    let stand_ins = Arc::new(StandIns::new(vec!["k".into()], vec![Some(STAND_IN.into())]));
+    let captured = Captured::new(EncryptedFile::new(Path::new("/nonexistent"), KeySource::from_env()));
     Live {
         policy: Policy::new(&config),
-        injector: Injector::new(&config, Arc::new(store), Arc::clone(&stand_ins)),
+        injector: Injector::new(&config, Arc::new(store), Arc::clone(&stand_ins), Arc::new(captured)),
         stand_ins,
     }
 });

@@ -10,9 +10,9 @@ use keyferry::base::host::Target;
 use keyferry::base::ids::AgentId;
 use keyferry::base::tasks::Tasks;
 use keyferry::config::Config;
-use keyferry::inject::{Injector, StandIns};
+use keyferry::inject::{Captured, Injector, StandIns};
 use keyferry::policy::Policy;
-use keyferry::store::{KeySource, Store, StoreOptions};
+use keyferry::store::{EncryptedFile, KeySource, Store, StoreOptions};
 use keyferry_fuzz::{cut, drained, streamed};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -39,8 +39,10 @@ static LIVE: LazyLock<(Policy, Injector)> = LazyLock::new(|| {
         ..StoreOptions::new("/nonexistent")
     };
     let store = Arc::new(Store::open(&config.secrets, options, &Tasks::default()).unwrap());
-    let stand_ins = Arc::new(StandIns::new(&config, vec![None, None]));
-    (Policy::new(&config), Injector::new(&config, store, stand_ins))
+    let stand_ins = Arc::new(StandIns::new(vec!["id".into(), "key".into()], vec![None, None]));
+    let captured = Captured::new(EncryptedFile::new(Path::new("/nonexistent"), KeySource::from_env()));
+    let injector = Injector::new(&config, store, stand_ins, Arc::new(captured));
+    (Policy::new(&config), injector)
 });
 
 #[derive(Debug, Arbitrary)]

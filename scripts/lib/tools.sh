@@ -52,6 +52,9 @@ install_apt() {
   command -v dockerd >/dev/null || [ -x /usr/sbin/dockerd ] || missing+=(docker.io)
   command -v podman >/dev/null || missing+=(podman)
   command -v docker-compose >/dev/null || missing+=(docker-compose)
+  command -v docker-registry >/dev/null || missing+=(docker-registry)
+  command -v skopeo >/dev/null || missing+=(skopeo)
+  command -v gh >/dev/null || missing+=(gh)
   command -v musl-gcc >/dev/null || missing+=(musl-tools)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
@@ -62,7 +65,7 @@ install_apt() {
   apt_install "${missing[@]}"
   # A package may start its server; the tests start their own.
   local started
-  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker; do
+  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker docker-registry:docker-registry; do
     if [[ " ${missing[*]} " == *" ${started%:*} "* ]]; then
       as_root service "${started#*:}" stop >/dev/null 2>&1 || true
     fi
