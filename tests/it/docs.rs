@@ -238,13 +238,22 @@ fn the_table_of_rooms_is_the_one_that_is_held() {
 
 #[test]
 fn every_example_on_the_page_of_agents_loads_without_a_warning() {
-    let page = text("docs/agents.md");
+    load_examples("agents.md", 4);
+}
+
+#[test]
+fn every_example_on_the_page_of_logins_loads_without_a_warning() {
+    load_examples("login.md", 3);
+}
+
+fn load_examples(page: &str, count: usize) {
+    let page = text(format!("docs/{page}"));
     let examples: Vec<&str> = page
         .split("```yaml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), count);
     for example in examples {
         let whole = format!("ca: {{ memory: true }}\naudit: none\n{example}");
         let loaded = keyferry::config::Config::parse(&whole, Path::new("/etc/keyferry/keyferry.yaml"));

@@ -76,7 +76,7 @@ fn answer(request: http::Request<AnyBody>, _: Origin) -> Answer {
     })
 }
 
-fn sentence(text: &str) -> Response<AnyBody> {
+pub fn sentence(text: &str) -> Response<AnyBody> {
     message(&[json!({ "type": "text", "text": text })], "end_turn")
 }
 

@@ -4,6 +4,7 @@
 mod device;
 mod kept;
 mod page;
+mod programs;
 mod registry;
 mod replies;
 mod used;
