@@ -182,6 +182,10 @@ fn describe(config: &Config, inject: &Inject) -> String {
             format!("a signature by the key `{}`, in {}", name(spec.key), headers.join(", "))
         }
         Inject::SigV4(keys) => format!("a signature of `{}` as AWS has it", name(keys.access_key_id)),
+        Inject::Program(program) => format!(
+            "the headers that `{}` answers with",
+            program.argv.first().map_or("?", String::as_str)
+        ),
         Inject::Mtls(shown) => format!(
             "the client certificate `{}`, shown in the TLS handshake",
             name(shown.certificate)

@@ -17,6 +17,7 @@ pub mod parent;
 pub mod place;
 pub mod places;
 pub mod presets;
+pub mod program;
 mod raw;
 mod raw_kept;
 mod read;

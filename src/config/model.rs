@@ -6,6 +6,7 @@ use super::hmac::Hmac;
 use super::kept::Kept;
 use super::mint::{Mint, Uses};
 use super::parent::{Except, Parent, Via};
+use super::program::Program;
 use crate::base::ask::Scheme;
 use crate::base::glob::{Allow, HostPattern};
 use crate::base::host::{Host, Target};
@@ -366,6 +367,8 @@ pub enum Inject {
     Hmac(Box<Hmac>),
     /// A signature as AWS has it, in the place of the agent's own.
     SigV4(Box<SigV4>),
+    /// Headers that a program answers with.
+    Program(Program),
     /// A certificate that the upstream is shown in the TLS handshake.
     Mtls(Mtls),
     /// The agent's stand-in, swapped for the value.
@@ -398,8 +401,8 @@ impl Inject {
                 .into_iter()
                 .chain(keys.session_token)
                 .collect(),
-            // A key that stays here, and a certificate that is none to hide.
-            Self::Mtls(_) => Vec::new(),
+            // A key that stays here, and a certificate that is none to hide; what no secret of the config is.
+            Self::Mtls(_) | Self::Program(_) => Vec::new(),
         }
     }
 }

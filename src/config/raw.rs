@@ -254,10 +254,10 @@ section! {
 }
 
 section! {
-    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `login`, and of
+    /// One credential and where it goes: exactly one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `exec`, `placeholder`, `login`, and of
     /// those that make one and show it as `Authorization: Bearer …`: `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["bearer"]}, {"required": ["basic"]}, {"required": ["header"]},
-        {"required": ["query"]}, {"required": ["cookie"]}, {"required": ["hmac"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["placeholder"]}, {"required": ["login"]},
+        {"required": ["query"]}, {"required": ["cookie"]}, {"required": ["hmac"]}, {"required": ["sigv4"]}, {"required": ["mtls"]}, {"required": ["exec"]}, {"required": ["placeholder"]}, {"required": ["login"]},
         {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}],
         "dependentRequired" = {"header": ["value"], "query": ["value"], "cookie": ["value"], "placeholder": ["in"]}))]
     RawInject, "an injection", {
@@ -277,6 +277,8 @@ section! {
         "hmac" hmac: Option<RawHmac>,
         /// The request is signed for AWS, or what speaks as it does, in the place of the agent's own signature.
         "sigv4" sigv4: Option<RawSigV4>,
+        /// A program is asked what headers the request is to be sent with.
+        "exec" exec: Option<RawProgram>,
         /// A client certificate is shown to the upstream in the TLS handshake; another injection may stand beside it.
         "mtls" mtls: Option<RawMtls>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
@@ -361,6 +363,18 @@ section! {
         /// The headers that are filled, each with its text: `${signature}`, `${timestamp}`, `${nonce}`, `${body_sha256}` and
         /// its like, `${secret:NAME}`.
         "headers" headers: Named<Text>,
+    }
+}
+
+section! {
+    /// A program that is told method, URL and agent, and answers with headers.
+    RawProgram, "`exec` of an injection", {
+        /// The program and its arguments. No shell.
+        "command" command: At<Vec<Text>>,
+        /// How long an answer may take. Absent: `10s`.
+        "timeout" timeout: Option<At<Lasting>>,
+        /// How many run at one time: 1 to 64. Absent: 4.
+        "concurrent" concurrent: Option<At<u32>>,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::captured::{Captured, Held as Tokens, Token, swap};
 use super::place::{self, Swap};
-use super::{Error, Misplaced, StandIns, body, collect, cookie, hmac, mtls, sigv4, strays, trailers};
+use super::{Error, Misplaced, StandIns, body, collect, cookie, hmac, mtls, program, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::budget::Budget;
 use crate::base::ids::{RuleId, SecretId};
@@ -35,6 +35,8 @@ pub struct Injector {
     needles: Box<[ArcSwapOption<Prepared>]>,
     /// The client certificates, by rule.
     certificates: Box<[mtls::Made]>,
+    /// The programs that are asked, by rule.
+    programs: Box<[Option<program::Asked>]>,
     /// Whether a rule gives anything that can be had anew, by rule.
     renewable: Box<[bool]>,
     /// How long a body that is searched may take to come.
@@ -66,6 +68,8 @@ pub struct Armed {
     pub websocket: Vec<Message>,
     /// What looks for stand-ins in the other messages of a WebSocket.
     pub messages: Option<strays::Messages>,
+    /// The headers that only a program knew of.
+    pub(super) filled: Vec<HeaderName>,
     /// A body that was collected, as it will be sent.
     pub(super) body: Option<Bytes>,
     /// What a body that is collected takes of.
@@ -95,7 +99,9 @@ impl Injector {
         let needles = std::iter::repeat_with(ArcSwapOption::empty)
             .take(config.secrets.len())
             .collect();
+        let programs = config.rules.iter().map(|rule| asked(rule, &store)).collect();
         let injector = Self {
+            programs,
             store,
             stand_ins,
             captured,
@@ -152,14 +158,18 @@ impl Injector {
             ..Armed::default()
         };
         let tokens = self.captured.now();
-        // A signature is made of what all others have left.
-        let (first, last): (Vec<_>, Vec<_>) = inject
-            .iter()
-            .partition(|one| !matches!(one, Inject::SigV4(_) | Inject::Hmac(_)));
-        for one in first.into_iter().chain(last) {
+        // A program sees nothing that others placed; a signature is made of what all others have left.
+        let mut order: Vec<&Inject> = inject.iter().collect();
+        order.sort_by_key(|one| match one {
+            Inject::Program(_) => 0,
+            Inject::SigV4(_) | Inject::Hmac(_) => 2,
+            _ => 1,
+        });
+        for one in order {
             self.place(permitted, one, &tokens, &mut armed).await?;
         }
-        let names = inject.iter().flat_map(injected).collect();
+        let filled = std::mem::take(&mut armed.filled);
+        let names = inject.iter().flat_map(injected).chain(filled).collect();
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
         let of_logins = permitted.logins();
@@ -240,6 +250,7 @@ impl Injector {
                 let (bytes, secret) = self.fill(value, armed).await?;
                 cookie::put(permitted.headers_mut(), name, &bytes, &secret)?;
             }
+            Inject::Program(_) => self.ask(permitted, armed).await?,
             Inject::Hmac(spec) => self.key(permitted, spec, armed).await?,
             Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
             Inject::Mtls(spec) => self.certify(permitted, spec, armed).await?,
@@ -274,6 +285,17 @@ impl Injector {
         let made = self.certificates.get(permitted.rule_id().index()).ok_or_else(unfit)?;
         armed.certificate = Some(made.of((&chain, &key), &name)?);
         armed.credentials.push(name);
+        Ok(())
+    }
+
+    /// Fills what a program answers with.
+    async fn ask(&self, permitted: &mut Permitted, armed: &mut Armed) -> Result<(), Error> {
+        let asked = self.programs.get(permitted.rule_id().index()).and_then(Option::as_ref);
+        let asked = asked.ok_or_else(|| Error::Unfit(Arc::clone(&permitted.rule().name)))?;
+        let agent = self.agents.get(permitted.agent().index()).map_or("?", |name| name);
+        armed.filled = asked.fill(permitted, agent).await?;
+        armed.credentials.push(Arc::clone(asked.name()));
+        armed.needles.extend(asked.traces());
         Ok(())
     }
 
@@ -507,6 +529,20 @@ impl Prepared {
     }
 }
 
+/// The program of a rule.
+fn asked(rule: &Rule, store: &Store) -> Option<program::Asked> {
+    let Action::Intercept { inject, .. } = &rule.action else {
+        return None;
+    };
+    inject.iter().find_map(|one| match one {
+        Inject::Program(spec) => {
+            let name = format!("{}/exec", rule.name);
+            Some(program::Asked::new(store.program(name.into(), spec)))
+        }
+        _ => None,
+    })
+}
+
 fn injections(config: &Config) -> impl Iterator<Item = &[Inject]> {
     config.rules.iter().filter_map(|rule| match &rule.action {
         Action::Intercept { inject, .. } => Some(inject.as_slice()),
@@ -544,7 +580,11 @@ fn injected(one: &Inject) -> Vec<HeaderName> {
         Inject::Cookie { .. } => vec![COOKIE],
         Inject::Hmac(spec) => spec.headers.iter().map(|(name, _)| name.clone()).collect(),
         Inject::SigV4(_) => sigv4::FILLED.to_vec(),
-        Inject::Query { .. } | Inject::Placeholder { .. } | Inject::Mtls(_) | Inject::Login { .. } => Vec::new(),
+        Inject::Query { .. }
+        | Inject::Placeholder { .. }
+        | Inject::Mtls(_)
+        | Inject::Program(_)
+        | Inject::Login { .. } => Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod hmac;
 pub mod login;
 mod mtls;
 pub mod place;
+mod program;
 pub mod sigv4;
 pub mod standin;
 pub mod strays;

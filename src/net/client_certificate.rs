@@ -188,12 +188,17 @@ impl Verdict {
 pub(super) struct Heard<S> {
     stream: S,
     verdict: Verdict,
+    /// A write that failed, while it is not known why.
+    failed: Option<io::Error>,
 }
 
 impl<S> Heard<S> {
     pub(super) fn new(stream: S, verdict: &Verdict) -> Self {
-        let verdict = verdict.clone();
-        Self { stream, verdict }
+        Self {
+            stream,
+            verdict: verdict.clone(),
+            failed: None,
+        }
     }
 }
 
@@ -207,13 +212,44 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncRead + Unpin> Heard<S> {
+    /// Who refuses a certificate ends the connection, and a write may meet the end before a read has met the reason. So a
+    /// failure waits until what came before the end has been taken in: by a read of nothing, which leaves it there.
+    fn look<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(failed)) = written else {
+            return written;
+        };
+        match Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut [])) {
+            Poll::Ready(read) => {
+                if let Err(error) = read {
+                    self.verdict.hear(&error);
+                }
+                Poll::Ready(Err(failed))
+            }
+            Poll::Pending => {
+                self.failed = Some(failed);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The failure that waits.
+    fn failed<T>(&mut self) -> Option<Poll<io::Result<T>>> {
+        self.failed.take().map(|failed| Poll::Ready(Err(failed)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let failed = self.failed();
+        let written = failed.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write(cx, buf));
+        self.look(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let failed = self.failed();
+        let flushed = failed.unwrap_or_else(|| Pin::new(&mut self.stream).poll_flush(cx));
+        self.look(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -225,7 +261,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let failed = self.failed();
+        let written = failed.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        self.look(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

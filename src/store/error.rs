@@ -89,6 +89,14 @@ pub enum Cause {
         /// What is wrong with it.
         reason: BadSecret,
     },
+    /// What the program answered for a request is of no use.
+    #[error("what `{program}` answered cannot be used: {reason}")]
+    ExecAnswer {
+        /// Which program.
+        program: String,
+        /// What is wrong with it; nothing of the answer.
+        reason: String,
+    },
     /// The encrypted file has no such entry.
     #[error("the encrypted store has no `{0}`; run `keyferry secret set {0}`")]
     NotStored(String),

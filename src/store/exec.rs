@@ -7,7 +7,7 @@ use crate::base::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
@@ -15,29 +15,56 @@ use zeroize::Zeroizing;
 pub(super) enum Around {
     /// Keyferry's own.
     Own,
-    /// No more than where programs and the user's home are, and one variable with a secret.
+    /// No more than where programs and the user's home are.
+    Bare,
+    /// The same, and one variable with a secret.
     Only(&'static str, Zeroizing<String>),
 }
 
 impl Around {
     fn put_on(self, command: &mut Command) {
-        let Self::Only(name, value) = self else { return };
+        if matches!(self, Self::Own) {
+            return;
+        }
         command.env_clear();
         for kept in ["PATH", "HOME"] {
             #[expect(clippy::disallowed_methods, reason = "what a program of others cannot do without")]
             let value = std::env::var_os(kept);
             command.envs(value.map(|value| (kept, value)));
         }
-        // The copy that the command holds is not wiped; it goes with the command.
-        command.env(name, value.as_str());
+        if let Self::Only(name, value) = self {
+            // The copy that the command holds is not wiped; it goes with the command.
+            command.env(name, value.as_str());
+        }
     }
 }
 
 /// Runs `argv` and takes what it prints.
 ///
-/// There is no shell and no input. What it writes to standard error goes nowhere: it may hold the
-/// value. When its time is up, or nobody waits any more, its whole process group is killed.
+/// # Errors
+/// As [`answer`], and when what it printed is no credential.
 pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, around: Around) -> Result<Secret, Cause> {
+    // The bytes move out of their wrapper into the secret, which wipes them.
+    let mut bytes = answer(argv, timeout, None, around).await?;
+    source::shaped(std::mem::take(&mut *bytes), document).map_err(|reason| Cause::ExecValue {
+        program: argv.first().cloned().unwrap_or_default(),
+        reason,
+    })
+}
+
+/// Runs `argv`, tells it `input`, and returns what it prints.
+///
+/// There is no shell. What it writes to standard error goes nowhere: it may hold the
+/// value. When its time is up, or nobody waits any more, its whole process group is killed.
+///
+/// # Errors
+/// When it cannot be started, fails, takes too long or prints too much.
+pub(super) async fn answer(
+    argv: &[String],
+    timeout: Duration,
+    input: Option<&[u8]>,
+    around: Around,
+) -> Result<Zeroizing<Vec<u8>>, Cause> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(Cause::Unknown);
     };
@@ -46,7 +73,7 @@ pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, arou
     around.put_on(&mut command);
     let mut child = command
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
@@ -59,7 +86,7 @@ pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, arou
     // Declared after the child, so dropped before it: until the child is waited for, its process
     // id, and so its group's, cannot pass to a stranger.
     let group = Group::of(&child);
-    let output = tokio::time::timeout(timeout, output(&mut child)).await;
+    let output = tokio::time::timeout(timeout, output(&mut child, input)).await;
     let (bytes, status) = output
         .map_err(|_| Cause::ExecTimeout {
             program: name(),
@@ -79,20 +106,34 @@ pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, arou
             status: status.to_string(),
         });
     }
-    // The bytes move out of their wrapper into the secret, which wipes them.
-    let mut bytes = bytes;
-    source::shaped(std::mem::take(&mut *bytes), document).map_err(|reason| Cause::ExecValue {
-        program: name(),
-        reason,
-    })
+    Ok(bytes)
 }
 
 /// What it printed, and how it ended; no status when it printed too much.
-async fn output(child: &mut Child) -> std::io::Result<(Zeroizing<Vec<u8>>, Option<ExitStatus>)> {
+async fn output(child: &mut Child, input: Option<&[u8]>) -> std::io::Result<(Zeroizing<Vec<u8>>, Option<ExitStatus>)> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(LONGEST as u64 + 1).read_to_end(&mut bytes).await?;
-    }
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let tell = async {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // It need not listen.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let hear = async {
+        match stdout {
+            Some(stdout) => stdout.take(LONGEST as u64 + 1).read_to_end(&mut bytes).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    // At one time: a pipe holds only so much either way. What it prints ends it, heard or not.
+    let heard = {
+        let mut hear = std::pin::pin!(hear);
+        tokio::select! {
+            heard = &mut hear => heard,
+            () = tell => hear.await,
+        }
+    };
+    heard?;
     if bytes.len() > LONGEST {
         return Ok((bytes, None));
     }

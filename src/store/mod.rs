@@ -11,6 +11,7 @@ mod fetch;
 mod kept;
 mod key;
 mod mint;
+mod program;
 mod remote;
 mod source;
 mod watch;
@@ -18,6 +19,7 @@ mod watch;
 pub use encrypted::EncryptedFile;
 pub use error::{Cause, Error};
 pub use key::KeySource;
+pub use program::{Answer, Program, Question};
 
 use crate::base::ids::SecretId;
 use crate::base::secret::Secret;
@@ -214,6 +216,11 @@ impl Store {
     pub fn reach(&self, way: &Arc<Upstream>) {
         // There is one for each configuration, and so for each store.
         let _ = self.inner.way.set(Arc::downgrade(way));
+    }
+
+    /// A program that is asked for each request, by this name in errors and records.
+    pub fn program(&self, name: Arc<str>, spec: &crate::config::program::Program) -> Program {
+        Program::new(name, spec, &self.inner.tasks)
     }
 
     /// Has a value that a host did not take fetched anew, and tells whether there is another then. The old one stays in

@@ -41,6 +41,7 @@ mod minting;
 mod mtls;
 mod pages;
 mod parents;
+mod programs;
 mod records;
 mod reload;
 mod rig;

@@ -1,18 +1,19 @@
 //! Injections: one credential each, and no two in one place.
 
 use super::capture;
-use super::hmac;
 use super::mint::{Written, document};
 use super::scope::Scope;
 use super::sigv4;
 use super::slots::{cookie, header, query, slot};
+use super::{hmac, secrets};
 use crate::base::ids::SecretId;
 use crate::base::template::{BadTemplate, Template};
 use crate::config::leaf::{At, Many, Text};
 use crate::config::looks::looks_secret;
 use crate::config::mint::Mint;
 use crate::config::model::{Inject, Mtls, Place as Slot, SecretSpec, Source};
-use crate::config::raw::{RawBasic, RawInject, RawMtls};
+use crate::config::program::Program;
+use crate::config::raw::{RawBasic, RawInject, RawMtls, RawProgram};
 use crate::config::read::Findings;
 use http::HeaderName;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -61,6 +62,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         raw.hmac.is_some(),
         raw.sigv4.is_some(),
         raw.mtls.is_some(),
+        raw.exec.is_some(),
         raw.placeholder.is_some(),
         raw.login.is_some(),
     ];
@@ -70,7 +72,7 @@ fn one(raw: &RawInject, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opti
         0 => {
             found
                 .error(raw.at, "nothing says what to inject")
-                .hint("add one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `placeholder`, `login`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
+                .hint("add one of `bearer`, `basic`, `header`, `query`, `cookie`, `hmac`, `sigv4`, `mtls`, `exec`, `placeholder`, `login`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`");
             return None;
         }
         _ => {
@@ -96,6 +98,9 @@ fn chosen(raw: &RawInject, minted: Written<'_>, scope: &mut Scope<'_>, found: &m
     }
     if let Some(raw) = &raw.sigv4 {
         return sigv4::keys(raw, scope, found).map(|keys| Inject::SigV4(Box::new(keys)));
+    }
+    if let Some(raw) = &raw.exec {
+        return program(raw, scope, found);
     }
     if let Some(raw) = &raw.mtls {
         return mtls(raw, scope, found);
@@ -195,6 +200,21 @@ fn basic(raw: &RawBasic, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Opt
         user: raw.user.value.clone(),
         password,
     })
+}
+
+fn program(raw: &RawProgram, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
+    let argv = secrets::command(&raw.command, scope, found);
+    let concurrent = raw.concurrent.as_ref().map_or(4, |number| number.value);
+    if !(1..=64).contains(&concurrent) {
+        let at = raw.concurrent.as_ref().map_or(raw.at, |number| number.at);
+        found.error(at, "from 1 to 64 may run at one time");
+        return None;
+    }
+    Some(Inject::Program(Program {
+        argv: argv?,
+        timeout: raw.timeout.as_ref().map_or(secrets::EXEC_TIMEOUT, |time| time.0),
+        concurrent: usize::try_from(concurrent).ok()?,
+    }))
 }
 
 fn mtls(raw: &RawMtls, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Inject> {
@@ -304,6 +324,7 @@ fn written_places(inject: &Inject) -> Vec<(String, Option<Sharer>)> {
     };
     match inject {
         Inject::Bearer(_) | Inject::Basic { .. } | Inject::SigV4(_) => vec![(header(&AUTHORIZATION), None)],
+        Inject::Program(_) => vec![("whatever a program answers".to_owned(), None)],
         Inject::Mtls(_) => vec![("the TLS handshake".to_owned(), None)],
         Inject::Header { name, .. } => vec![(header(name), None)],
         Inject::Query { name, .. } => vec![(query(name), None)],

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// How long a program may take to print a secret, unless the config says otherwise.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 /// A shorter placeholder could turn up in ordinary text.
 const SHORTEST_PLACEHOLDER: usize = 8;
 const LONGEST_PLACEHOLDER: usize = 4096;
@@ -227,6 +227,16 @@ const PLACES: &str = "`env`, `file`, `credential`, `exec`, `store`, `vault`, `aw
                       `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
+    let argv = command(argv, scope, found)?;
+    Some(Source::Exec {
+        argv,
+        ttl: raw.ttl.as_ref().map(|t| t.0),
+        timeout: raw.timeout.as_ref().map_or(EXEC_TIMEOUT, |t| t.0),
+    })
+}
+
+/// A program and its arguments.
+pub(super) fn command(argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Vec<String>> {
     let Some((program, arguments)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
         found
             .error(argv.at, "`exec` wants a program and its arguments")
@@ -243,11 +253,7 @@ fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Fi
         false => program.value.clone(),
     };
     let arguments = arguments.iter().map(|a| a.value.clone());
-    Some(Source::Exec {
-        argv: std::iter::once(program).chain(arguments).collect(),
-        ttl: raw.ttl.as_ref().map(|t| t.0),
-        timeout: raw.timeout.as_ref().map_or(EXEC_TIMEOUT, |t| t.0),
-    })
+    Some(std::iter::once(program).chain(arguments).collect())
 }
 
 /// Checks that every placeholder can be told from ordinary text and from every other placeholder.

@@ -3,27 +3,9 @@
 use crate::config::leaf::Text;
 use crate::config::looks::shown;
 use crate::config::model::Place as Slot;
+use crate::config::program::may_be_filled;
 use crate::config::read::Findings;
 use http::HeaderName;
-
-/// Headers that frame a message, steer a connection or say where it goes. A value put there could
-/// split, misroute or stall requests (RFC 9110 §7.6.1, RFC 9112 §6), so no credential may.
-const RESERVED: &[&str] = &[
-    "connection",
-    "content-encoding",
-    "content-length",
-    "date",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
-const RESERVED_PREFIXES: &[&str] = &["proxy-", "sec-websocket-", "x-keyferry-"];
 
 /// Reads the name of a header a credential may go into.
 pub(super) fn header(name: &str, at: &Text, found: &mut Findings<'_>) -> Option<HeaderName> {
@@ -33,10 +15,9 @@ pub(super) fn header(name: &str, at: &Text, found: &mut Findings<'_>) -> Option<
             .hint("a header name is of letters, digits and hyphens, such as `x-api-key`");
         return None;
     };
-    let text = header.as_str();
-    if RESERVED.contains(&text) || RESERVED_PREFIXES.iter().any(|p| text.starts_with(p)) {
+    if !may_be_filled(&header) {
         found
-            .error(at.at, format!("nothing may be injected into `{text}`"))
+            .error(at.at, format!("nothing may be injected into `{header}`"))
             .hint("this header belongs to the connection, not to the request");
         return None;
     }

@@ -122,6 +122,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`hmac`", "RawHmac"),
     ("`sigv4`", "RawSigV4"),
     ("`mtls`", "RawMtls"),
+    ("`exec` of an injection", "RawProgram"),
     ("`vault`", "RawVault"),
     ("`vault` of a secret", "RawVaultEntry"),
     ("`aws`", "RawAws"),

@@ -1,0 +1,228 @@
+//! A program of the operator's that says with what headers a request is sent.
+
+mod page;
+
+use crate::fidelity::by;
+use crate::rig::agent::get;
+use crate::rig::origin::Origin;
+use crate::rig::proxy::{Proxy, Rig};
+use crate::rig::root::Root;
+use futures_util::future::join_all;
+use http::HeaderValue;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Notes each question and how many run; answers as the path of the URL says.
+const PROGRAM: &str = r#"#!/usr/bin/env python3
+import json, os, sys, time
+here = os.path.dirname(os.path.abspath(__file__))
+asked = json.loads(sys.stdin.readline())
+assert "CI_TOKEN" not in os.environ
+def note(text):
+    with open(here + "/asked", "a") as out:
+        out.write(text + "\n")
+note("begin " + json.dumps(asked, sort_keys=True))
+number = sum(line.startswith("begin") for line in open(here + "/asked"))
+token = "Bearer token-of-%s-%08d" % (asked["agent"], number)
+kind = asked["url"].split("/")[3].split("?")[0]
+answer = {"headers": {"Authorization": token, "X-Team": "blue-team-0001"}, "expires_in": 60}
+if kind == "once":
+    del answer["expires_in"]
+elif kind in ("agent", "rule"):
+    answer["for"] = kind
+elif kind == "brief":
+    answer["expires_in"] = 1
+elif kind == "crlf":
+    answer["headers"]["x-a"] = "b\r\nx-c: d"
+elif kind == "framing":
+    answer["headers"]["Transfer-Encoding"] = "chunked"
+elif kind == "hop":
+    answer["headers"]["Connection"] = "close"
+elif kind == "empty":
+    answer["headers"] = {}
+elif kind == "long":
+    answer["headers"]["x-a"] = "b" * 100000
+elif kind == "slow":
+    time.sleep(60)
+elif kind == "pause":
+    time.sleep(0.3)
+if kind == "fail":
+    sys.stderr.write(token)
+    sys.exit(3)
+note("end")
+print("no answer" if kind == "words" else json.dumps(answer))
+"#;
+
+async fn before(options: &str) -> (Origin, Proxy) {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let proxy = asking(&root, &origin, options).await;
+    (origin, proxy)
+}
+
+async fn asking(root: &Root, origin: &Origin, options: &str) -> Proxy {
+    let rig = Rig::new(root)
+        .reach(origin)
+        .config(
+            "agents:\n  ci: { token: ci_token }\n  dev: { token: dev_token }\n  anybody: { address: 127.0.0.0/8 }\n",
+        )
+        .secret("CI_TOKEN", "ci-token-0001")
+        .secret("DEV_TOKEN", "dev-token-0001")
+        .rule(&format!(
+            "name: api, host: api.test, inject: [{{ exec: {{ command: [./answer, word], {options} }} }}]"
+        ));
+    let program = rig.dir().join("answer");
+    std::fs::write(&program, PROGRAM).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    rig.serve().await
+}
+
+/// What the program was asked, and how many of it ran at one time.
+fn asked(dir: &Path) -> (Vec<serde_json::Value>, usize) {
+    let log = std::fs::read_to_string(dir.join("asked")).unwrap_or_default();
+    let (mut running, mut most) = (0_usize, 0);
+    for line in log.lines() {
+        running = if line.starts_with("begin") {
+            running + 1
+        } else {
+            running - 1
+        };
+        most = most.max(running);
+    }
+    let questions = log.lines().filter_map(|line| line.strip_prefix("begin "));
+    (
+        questions.map(|line| serde_json::from_str(line).unwrap()).collect(),
+        most,
+    )
+}
+
+#[tokio::test]
+async fn a_program_is_told_of_the_request_and_its_headers_take_the_place_of_the_agents() {
+    for http2 in [false, true] {
+        let (origin, proxy) = before("timeout: 10s").await;
+        let mut ask = get("https://api.test/token/a%20b?c=d");
+        for (name, value) in [("authorization", "mine"), ("x-team", "mine"), ("x_team", "mine")] {
+            ask.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        let reply = by(&proxy.agent, http2).await.reply(ask).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let seen = origin.only();
+        assert_eq!(seen.all("authorization"), ["Bearer token-of-anybody-00000001"]);
+        assert_eq!(seen.all("x-team"), ["blue-team-0001"]);
+        assert!(seen.all("x_team").is_empty());
+        let (questions, _) = asked(proxy.rig.dir());
+        let told = json!({"agent": "anybody", "method": "GET", "url": "https://api.test/token/a%20b?c=d"});
+        assert_eq!(questions, [told]);
+        let record = proxy.record().await;
+        assert_eq!(record["credentials"], json!(["api/exec"]));
+        assert!(!record.to_string().contains("token-of"), "{record}");
+        let log = proxy.child.log();
+        assert!(!log.contains("token-of"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_program_answered_does_not_come_back_whole_or_by_the_word() {
+    let root = Root::new();
+    let service = |request: http::Request<crate::rig::origin::AnyBody>, _| -> crate::rig::origin::Answer {
+        let shown = request.headers()["authorization"].to_str().unwrap().to_owned();
+        Box::pin(async move {
+            let word = shown.trim_start_matches("Bearer ").to_owned();
+            crate::rig::routes::with(crate::rig::routes::text(&format!("{shown} {word}")), "x-told", &word)
+        })
+    };
+    let origin = Origin::with(
+        &root,
+        "api.test",
+        crate::rig::origin::Speaks::Both,
+        std::sync::Arc::new(service),
+    )
+    .await;
+    let proxy = asking(&root, &origin, "timeout: 10s").await;
+    for path in ["once", "once", "agent"] {
+        let reply = proxy.agent.get(&format!("https://api.test/{path}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(
+            !reply.text().contains("token-of") && !reply.header("x-told").contains("token-of"),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(origin.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_serves_whom_it_says_until_it_ends_and_one_run_serves_all_who_wait() {
+    let (origin, proxy) = before("concurrent: 2").await;
+    let ask = |path: &'static str| {
+        let agent = &proxy.agent;
+        async move {
+            let reply = agent.get(&format!("https://api.test/{path}")).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+    };
+    let runs = || asked(proxy.rig.dir()).0.len();
+    join_all((0..12).map(|_| ask("pause"))).await;
+    assert_eq!(runs(), 1, "twelve who ask the same are served by one run");
+    ask("pause").await;
+    ask("pause?other").await;
+    assert_eq!(runs(), 2, "another URL is another question");
+    ask("once").await;
+    ask("once").await;
+    assert_eq!(runs(), 4, "what says no end is not kept");
+    ask("brief").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    ask("brief").await;
+    assert_eq!(runs(), 6, "what has ended is asked for again");
+    ask("agent/a").await;
+    ask("b").await;
+    ask("agent/c").await;
+    assert_eq!(runs(), 7, "an answer for the agent serves all its requests");
+    let first = origin.seen().pop().unwrap();
+    assert_eq!(first.all("authorization"), ["Bearer token-of-anybody-00000007"]);
+}
+
+#[tokio::test]
+async fn no_more_of_a_program_run_at_one_time_than_the_rule_says() {
+    let (_origin, proxy) = before("concurrent: 2").await;
+    let asks = (0..8).map(|number| {
+        let agent = &proxy.agent;
+        async move { agent.get(&format!("https://api.test/pause/{number}")).await.status }
+    });
+    assert!(join_all(asks).await.iter().all(|status| *status == 200));
+    let (questions, most) = asked(proxy.rig.dir());
+    assert_eq!((questions.len(), most), (8, 2));
+}
+
+#[tokio::test]
+async fn a_program_that_fails_or_answers_nonsense_lets_nothing_out() {
+    let (origin, proxy) = before("timeout: 2s").await;
+    for (path, words) in [
+        ("fail", "exit status: 3"),
+        ("slow", "did not close its output"),
+        ("long", "wrote more than"),
+        ("words", "no JSON object"),
+        ("crlf", "a control character"),
+        ("framing", "belongs to the connection"),
+        ("hop", "belongs to the connection"),
+        ("empty", "has no header"),
+    ] {
+        let before = proxy.rig.audit().len();
+        let reply = proxy.agent.get(&format!("https://api.test/{path}")).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.code()),
+            (502, "credential_unavailable"),
+            "{path}"
+        );
+        let record = proxy.records(before + 1).await.pop().unwrap();
+        let reason = record["reason"].as_str().unwrap();
+        assert!(
+            reason.contains(words) && !reason.contains("token-of"),
+            "{path}: {reason}"
+        );
+    }
+    assert_eq!(origin.connections(), 0);
+    let log = proxy.child.log();
+    assert!(!log.contains("token-of"), "{log}");
+}
