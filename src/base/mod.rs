@@ -4,6 +4,7 @@ pub mod ask;
 pub mod aws_host;
 pub mod body;
 pub mod budget;
+pub mod clock;
 pub mod endpoint;
 pub mod frame;
 pub mod glob;

@@ -68,6 +68,8 @@ pub struct Armed {
     pub websocket: Vec<Message>,
     /// What looks for stand-ins in the other messages of a WebSocket.
     pub messages: Option<strays::Messages>,
+    /// Whether it was signed with a time in it.
+    pub timed: bool,
     /// The headers that only a program knew of.
     pub(super) filled: Vec<HeaderName>,
     /// A body that was collected, as it will be sent.
@@ -315,6 +317,7 @@ impl Injector {
                 body
             }
         };
+        armed.timed = true;
         let signature = hmac::sign(permitted, spec, &hmac::Given { secrets, body })?;
         armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         Ok(())
@@ -332,6 +335,7 @@ impl Injector {
                 None => None,
             },
         };
+        armed.timed = true;
         let signature = sigv4::sign(permitted, spec, &keys, armed, self.body_time).await?;
         if let Ok(signature) = Secret::new(signature.into_bytes()) {
             armed.needles.push(Arc::new(Needles::new([(&signature, None)])));

@@ -13,6 +13,7 @@ use crate::audit::{MaskedPath, Outcome};
 use crate::base::ask::{Ask, is_only_chunked};
 use crate::base::body::Body;
 use crate::base::budget::Budget;
+use crate::base::clock;
 use crate::config::model::RuleLimits;
 use crate::inject::Armed;
 use crate::net::{Answer, ClientCertificate, MOST_HEADERS};
@@ -23,7 +24,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 impl Proxy {
     /// Answers one request. Whatever goes wrong becomes an answer too.
@@ -106,6 +107,9 @@ impl Proxy {
             }
             _ => (answer, armed),
         };
+        if armed.timed || renewable {
+            doubt_clock(&answer, entry);
+        }
         if let Some(capture) = capture {
             let asked = captured::Asked {
                 agent,
@@ -188,6 +192,15 @@ impl Proxy {
 pub(super) enum Reply {
     Whole(Response<Body>, RuleLimits, crate::net::Lease),
     Switching(Response<Body>, Box<Splice>),
+}
+
+/// Notes that a refusal may be the clock's fault: what was signed, or had as a token, is good for a while only.
+fn doubt_clock(answer: &Answer, entry: &mut Entry) {
+    let refused = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+    if refused.contains(&answer.response.status()) {
+        let doubt = clock::doubt(answer.response.headers(), SystemTime::now());
+        entry.record.reason = doubt.map(Into::into);
+    }
 }
 
 /// The upstream's reply, cleaned and scrubbed, its body still to come.

@@ -3,6 +3,7 @@
 use super::error::Cause;
 use super::{Inner, fetch};
 use crate::base::body::Body;
+use crate::base::clock;
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
 use crate::config::mint::Uses;
@@ -12,6 +13,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderNa
 use http::{HeaderValue, Method, Request};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// One message.
@@ -121,7 +123,10 @@ pub(super) fn answered(to: &Endpoint, told: &Told, reason: impl ToString) -> Cau
     Cause::RemoteAnswer {
         at: to.to_string(),
         status: told.status.as_u16(),
-        reason: reason.to_string(),
+        reason: match clock::doubt(&told.headers, SystemTime::now()) {
+            Some(doubt) => format!("{}; {doubt}", reason.to_string()),
+            None => reason.to_string(),
+        },
     }
 }
 

@@ -18,7 +18,7 @@ pub fn library() -> String {
 }
 
 /// The same rig, in a process whose clock is off by `offset`.
-fn off(rig: Rig, offset: &str) -> Rig {
+pub fn off(rig: Rig, offset: &str) -> Rig {
     rig.env("LD_PRELOAD", &library())
         .env("FAKETIME", offset)
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

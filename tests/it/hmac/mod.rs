@@ -202,6 +202,33 @@ async fn a_request_whose_signed_parts_could_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
+async fn a_refusal_by_a_service_whose_clock_differs_is_told_with_the_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new();
+    let server = verifier(&root, &["api.test"], dir.path()).await;
+    for (offset, words) in [
+        ("-600s", Some("ahead of this machine's")),
+        ("+600s", Some("behind this machine's")),
+        ("+0s", None),
+    ] {
+        let rig = rig(&root).reach_as("api.test", server.address);
+        let proxy = crate::clock::off(rig, offset).serve().await;
+        let reply = proxy.agent.get("https://api.test/trade/").await;
+        assert_eq!(
+            reply.status,
+            if words.is_some() { 401 } else { 200 },
+            "{}",
+            reply.text()
+        );
+        let record = proxy.record().await;
+        let reason = record["reason"].as_str();
+        assert_eq!(reason.is_some(), words.is_some(), "{record:#}");
+        assert!(words.is_none_or(|words| reason.unwrap().contains(words)), "{record:#}");
+        assert_eq!(record["outcome"], "ok");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_not_written_as_the_rule_says_lets_nothing_out() {
     let root = Root::new();
     let origin = Origin::start(&root, "api.test").await;

@@ -94,6 +94,27 @@ async fn an_installation_of_a_github_app_gets_a_token_for_what_the_rule_names() 
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_for_a_clock_that_is_off_makes_the_record_and_the_check_name_it() {
+    let services = services().await;
+    for offset in ["-600s", "+600s"] {
+        let rig = crate::clock::off(services.rig(), offset)
+            .secret("RSA", &services.rsa)
+            .secret_spec(
+                "gh",
+                "{ github_app: { api: \"https://github.test\", app_id: \"1234\", installation: \"42\", private_key: rsa } }",
+            )
+            .rule("name: api, host: api.test, inject: [{ bearer: gh }]");
+        let (well, said) = crate::rig::proxy::ended(rig.command(&["secret", "check"])).await;
+        assert!(!well && said.contains("is this machine's clock right?"), "{said}");
+        let proxy = rig.serve().await;
+        let reply = proxy.agent.get("https://api.test/api").await;
+        assert_eq!(reply.code(), "credential_unavailable");
+        let record = proxy.record().await.to_string();
+        assert!(record.contains("is this machine's clock right?"), "{record}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_account_of_google_gets_access_and_identity_tokens() {
     let services = services().await;
     let account = json!({"type": "service_account", "client_email": "agent@project.iam.gserviceaccount.com",

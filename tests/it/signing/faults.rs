@@ -61,3 +61,34 @@ async fn a_host_that_says_nothing_wants_region_and_service_in_the_rule() {
         assert!(said.contains(told), "{told}: {said}");
     }
 }
+
+#[tokio::test]
+async fn a_signature_refused_for_its_time_is_told_with_how_far_the_clocks_differ() {
+    let root = crate::rig::root::Root::new();
+    let service = |_, _| -> crate::rig::origin::Answer {
+        Box::pin(async {
+            let told = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
+            let mut reply = crate::rig::routes::bytes(told, "application/xml");
+            *reply.status_mut() = http::StatusCode::FORBIDDEN;
+            reply
+        })
+    };
+    let host = "reports.s3.eu-west-1.amazonaws.com";
+    let speaks = crate::rig::origin::Speaks::Both;
+    let origin = crate::rig::origin::Origin::with(&root, host, speaks, std::sync::Arc::new(service)).await;
+    for (offset, words) in [
+        ("-600s", Some("ahead of this machine's")),
+        ("+600s", Some("behind")),
+        ("+0s", None),
+    ] {
+        let rig = super::keys(&root, super::ID, super::SECRET).reach(&origin);
+        let rig = rig.rule(&format!("host: {host}, inject: [{{ {} }}]", super::SIGN));
+        let proxy = crate::clock::off(rig, offset).serve().await;
+        let reply = proxy.agent.get(&format!("https://{host}/a")).await;
+        assert_eq!(reply.status, 403);
+        let record = proxy.record().await;
+        let reason = record["reason"].as_str();
+        assert_eq!(reason.is_some(), words.is_some(), "{record:#}");
+        assert!(words.is_none_or(|words| reason.unwrap().contains(words)), "{record:#}");
+    }
+}
