@@ -12,6 +12,8 @@ from pathlib import Path
 API, MORE = "api.side.test", "more.side.test"
 ADDRESS = {API: "127.0.0.1", MORE: "127.0.0.2"}
 PORT = 443
+# Where the proxy listens, and an address whose connections the firewall leads there.
+LISTEN, REDIRECTED = 3128, "127.1.0.1"
 TOKEN = "side-4b1f0c7e9d2a4c6f8e3b5a7d9c0f1e2d"
 AUTHORIZATION = f"Bearer {TOKEN}"
 BIG = 100 << 20
@@ -47,6 +49,7 @@ class Net:
         self.running = []
         make_certificates(self.certs)
         self.bind_names()
+        self.redirect()
         self.start_origins()
 
     def bind_names(self):
@@ -61,6 +64,12 @@ class Net:
             mine.write_text(text)
             mine.chmod(0o644)
             subprocess.run(["mount", "--bind", mine, os.path.realpath(path)], check=True)
+
+    def redirect(self):
+        """As an agent's connections are, that knows of no proxy."""
+        rule = f"ip daddr {REDIRECTED} tcp dport {PORT} redirect to :{LISTEN}"
+        table = f"table ip side {{\n chain out {{\n type nat hook output priority -100\n {rule}\n }}\n}}\n"
+        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
 
     def start_origins(self):
         files = self.work / "origin"
@@ -139,11 +148,11 @@ def json_of(length):
     return text + "r" * (length - len(text) - 2) + '"}'
 
 
-def pinned(cpu):
-    """For a child: one processor, and above whatever else the machine does."""
+def pinned(cpus):
+    """For a child: one processor or several, and above whatever else the machine does."""
 
     def child():
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, {cpus} if isinstance(cpus, int) else cpus)
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, -15)
 

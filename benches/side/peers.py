@@ -6,9 +6,7 @@ import subprocess
 from pathlib import Path
 
 import net
-from net import ADDRESS, API, AUTHORIZATION, MORE, PORT, TOKEN
-
-LISTEN = 3128
+from net import ADDRESS, API, AUTHORIZATION, LISTEN, MORE, PORT, REDIRECTED, TOKEN
 
 
 class Peer:
@@ -24,6 +22,7 @@ class Peer:
 
     def __init__(self, network, built: Path):
         self.net, self.built, self.process, self.dir = network, built, None, None
+        self.redirected = False
 
     def found(self):
         return True
@@ -42,7 +41,7 @@ class Peer:
         return {}
 
     def start(self, load, folder: Path):
-        self.dir = folder
+        self.dir, self.redirected = folder, load.needs == "transparent"
         folder.mkdir(mode=0o755)
         command = self.command(load)
         self.process = net.spawn(command, self.net.proxy_cpu, folder / "log", self.env(), folder)
@@ -55,8 +54,9 @@ class Peer:
 
     def way(self, host):
         """Words that tell the load how to reach `host` through it."""
-        words = ["--addr", f"127.0.0.1:{LISTEN}", "--host", host, "--port", str(PORT)]
-        words += ["--no-connect"] if self.reverse else []
+        at = f"{REDIRECTED}:{PORT}" if self.redirected else f"127.0.0.1:{LISTEN}"
+        words = ["--addr", at, "--host", host, "--port", str(PORT)]
+        words += ["--no-connect"] if self.reverse or self.redirected else []
         words += [] if self.injects else ["--authorization", AUTHORIZATION]
         for root in self.roots():
             words += ["--root", str(root)]
@@ -76,7 +76,7 @@ def hosts(load):
 class Keyferry(Peer):
     name = "keyferry"
     about = "interception, rules, injection, scrubbing and audit"
-    can = Peer.can | {"mint", "rules", "secrets"}
+    can = Peer.can | {"mint", "rules", "secrets", "transparent"}
 
     def binary(self):
         return os.environ["KEYFERRY"]
@@ -90,17 +90,23 @@ class Keyferry(Peer):
     def roots(self):
         return [self.dir / "ca.pem"]
 
-    def command(self, load):
-        names = hosts(load)
+    def written(self, load):
+        """Its configuration."""
         secrets = "".join(f"  t{n}: {{ file: '{self.dir}/token' }}\n" for n in range(load.secrets))
-        rules = "".join(rule(host, n % load.secrets) for n, host in enumerate([*names, MORE, "*.side.test"]))
+        rules = "".join(rule(host, n % load.secrets) for n, host in enumerate([*hosts(load), MORE, "*.side.test"]))
+        return self.settings() + f"audit: {{ file: '{self.dir}/audit.jsonl' }}\nsecrets:\n{secrets}rules:\n{rules}"
+
+    def settings(self):
+        speak = "transparent" if self.redirected else "proxy"
+        return (
+            f"listen: [{{ bind: '127.0.0.1:{LISTEN}', speak: {speak} }}]\nca: {{ dir: '{self.dir}/ca' }}\n"
+            f"upstream: {{ roots: ['{self.net.certs}/origin-ca.pem'], allow_networks: [127.0.0.0/8] }}\n"
+        )
+
+    def command(self, load):
         (self.dir / "token").write_text(TOKEN)
         config = self.dir / "keyferry.yaml"
-        config.write_text(
-            f"listen: ['127.0.0.1:{LISTEN}']\nca: {{ dir: '{self.dir}/ca' }}\naudit: {{ file: '{self.dir}/audit.jsonl' }}\n"
-            f"upstream: {{ roots: ['{self.net.certs}/origin-ca.pem'], allow_networks: [127.0.0.0/8] }}\n"
-            f"secrets:\n{secrets}rules:\n{rules}"
-        )
+        config.write_text(self.written(load))
         root = subprocess.run([self.binary(), "ca", "export", "--config", config], check=True, capture_output=True).stdout
         (self.dir / "ca.pem").write_bytes(root)
         return [self.binary(), "serve", "--config", config]
@@ -123,7 +129,7 @@ def rule(host, secret):
 class Nginx(Peer):
     name = "nginx"
     about = "TLS in, TLS out, one fixed header"
-    can = Peer.can | {"rules"}
+    can = Peer.can | {"rules", "transparent"}
     reverse = True
 
     def found(self):
@@ -181,6 +187,7 @@ http {{
 class HaProxy(Peer):
     name = "haproxy"
     about = "TLS in, TLS out, one fixed header"
+    can = Peer.can | {"transparent"}
     reverse = True
 
     def found(self):
