@@ -6,18 +6,19 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Values shorter than this many bytes are not searched for: they would match by chance.
 pub const MIN_SEARCHED: usize = 8;
 
 /// The spellings of one or several values, ready to be searched for.
 ///
-/// Making one costs a fraction of a millisecond, so keep it as long as the value lives. A spelling is found by its first
+/// Making one, and the first search, cost a fraction of a millisecond, so keep it as long as the value lives. A spelling is found by its first
 /// eight bytes, by a vectorised search over the heads of all spellings; only there the rest is compared.
 pub struct Needles {
-    /// Finds the heads; the pattern number is an index into `groups`. Absent when nothing is searched for.
-    heads: Option<AhoCorasick>,
+    /// Finds the heads; the pattern number is an index into `groups`. Absent when nothing is searched for. It takes some
+    /// hundred KiB, and most credentials of a large config are at rest, so it is made by the first search.
+    heads: OnceLock<Option<AhoCorasick>>,
     /// The spellings behind each head, the longest first; in the order of the heads.
     groups: Vec<Vec<Spelling>>,
     /// Which bytes a head can begin with.
@@ -62,7 +63,6 @@ impl Needles {
                 *begins = true;
             }
         }
-        let heads = finder(by_head.keys());
         let mut groups: Vec<_> = by_head.into_values().collect();
         for group in &mut groups {
             group.sort_by_key(|spelling| std::cmp::Reverse(spelling.find.len()));
@@ -76,7 +76,7 @@ impl Needles {
         let lengths = groups.iter().flatten().map(|s| s.find.len());
         let shortest = lengths.min().unwrap_or(usize::MAX);
         Self {
-            heads,
+            heads: OnceLock::new(),
             groups,
             first,
             longest,
@@ -134,7 +134,9 @@ impl Needles {
     ///
     /// With `last`, no more bytes will follow, and nothing is live.
     pub(super) fn next(&self, bytes: &[u8], at: usize, last: bool) -> Next<'_> {
-        let Some(heads) = &self.heads else { return Next::Clean };
+        let Some(heads) = self.heads.get_or_init(|| finder(&self.groups)) else {
+            return Next::Clean;
+        };
         let mut from = at;
         while let Some(head) = heads.find(Input::new(bytes).span(from..bytes.len())) {
             let start = head.start();
@@ -186,10 +188,11 @@ fn longest_of(group: &[Spelling]) -> &[u8] {
 }
 
 /// A search for all heads at once. They are all of one length, so none hides another.
-fn finder<'a>(heads: impl ExactSizeIterator<Item = &'a [u8; MIN_SEARCHED]>) -> Option<AhoCorasick> {
-    if heads.len() == 0 {
+fn finder(groups: &[Vec<Spelling>]) -> Option<AhoCorasick> {
+    if groups.is_empty() {
         return None;
     }
+    let heads = groups.iter().filter_map(|group| longest_of(group).first_chunk::<MIN_SEARCHED>());
     let built = AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostFirst)
         .kind(Some(AhoCorasickKind::DFA))
