@@ -237,19 +237,20 @@ pub(super) fn stamp(at: SystemTime) -> String {
 /// Appends it.
 pub(super) fn put_stamp(at: SystemTime, to: &mut Vec<u8>) {
     let at = OffsetDateTime::from(at);
-    let mut put = |number: u32, places: &[u32], then: u8| {
-        // One digit each.
-        let digits = places.iter().map(|place| number / place % 10);
-        to.extend(digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
-        to.push(then);
-    };
-    put(at.year().unsigned_abs(), &[1000, 100, 10, 1], b'-');
-    put(u8::from(at.month()).into(), &[10, 1], b'-');
-    put(at.day().into(), &[10, 1], b'T');
-    put(at.hour().into(), &[10, 1], b':');
-    put(at.minute().into(), &[10, 1], b':');
-    put(at.second().into(), &[10, 1], b'.');
-    put(at.millisecond().into(), &[100, 10, 1], b'Z');
+    let two = |number: u8| [b'0' + number / 10 % 10, b'0' + number % 10];
+    let low = |number: u16| two(u8::try_from(number % 100).unwrap_or_default());
+    let year = u16::try_from(at.year().unsigned_abs()).unwrap_or_default();
+    let ([a, b], [c, d]) = (low(year / 100), low(year));
+    let [e, f] = two(at.month().into());
+    let [g, h] = two(at.day());
+    let [i, j] = two(at.hour());
+    let [k, l] = two(at.minute());
+    let [m, n] = two(at.second());
+    let [_, o] = low(at.millisecond() / 100);
+    let [p, q] = low(at.millisecond());
+    to.extend_from_slice(&[
+        a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, b'Z',
+    ]);
 }
 
 fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {

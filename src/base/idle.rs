@@ -12,6 +12,10 @@ pub async fn unless_idle<F: Future>(time: Duration, work: F) -> Option<F::Output
     let mut woken = Instant::now();
     let mut alarm = pin!(tokio::time::sleep(time));
     poll_fn(|cx| {
+        // First: what has come to its end needs no alarm.
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
         if alarm.as_mut().poll(cx).is_pending() {
             woken = Instant::now();
         } else if woken.elapsed() >= time {
@@ -20,7 +24,7 @@ pub async fn unless_idle<F: Future>(time: Duration, work: F) -> Option<F::Output
             alarm.as_mut().reset(woken + time);
             let _ = alarm.as_mut().poll(cx);
         }
-        work.as_mut().poll(cx).map(Some)
+        Poll::Pending
     })
     .await
 }

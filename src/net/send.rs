@@ -17,7 +17,7 @@ use crate::base::ids::AgentId;
 use crate::base::meter::End;
 use crate::base::metered::Metered;
 use crate::base::paced::Paced;
-use crate::base::tasks::Tasks;
+use crate::base::tasks::{Connected, Tasks};
 use crate::config::parent::{Parent, Via};
 use crate::config::{Config, model};
 use crate::policy::limit::Held;
@@ -375,7 +375,7 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let mut builder = http2::Builder::new(self.background.clone());
+        let mut builder = http2::Builder::new(Connected::new(&self.background));
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -387,7 +387,7 @@ impl Upstream {
         let shaken = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
         let mut connection = Box::pin(connection);
-        let settings = |connection: &http2::Connection<TokioIo<Metered<Paced<S>>>, Body, Tasks>| Settings {
+        let settings = |connection: &http2::Connection<TokioIo<Metered<Paced<S>>>, Body, Connected>| Settings {
             streams: connection.current_max_send_streams(),
             extended_connect: connection.is_extended_connect_protocol_enabled(),
         };

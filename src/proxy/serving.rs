@@ -152,6 +152,6 @@ where
     fn execute(&self, stream: F) {
         let (idle_time, stream) = (self.idle_time, Box::pin(stream));
         self.tasks
-            .spawn(async move { drop(unless_idle(idle_time, stream).await) });
+            .spawn_under(async move { drop(unless_idle(idle_time, stream).await) });
     }
 }

@@ -82,16 +82,19 @@ pub(super) enum Plan {
     Watch(Coding),
 }
 
+/// What agents offer with these is nothing that is decoded here.
+const UNSEARCHED: [HeaderName; 3] = [
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("connect-accept-encoding"),
+    HeaderName::from_static("sec-websocket-extensions"),
+];
+
 /// Narrows what a request with a credential offers to take to what can be searched, and remembers what it offered.
 ///
 /// Codings other than gzip, deflate, br and zstd go; so do WebSocket extensions (`permessage-deflate`) and the
 /// message compression of gRPC and Connect. Without `Accept-Encoding`, none is added.
 pub fn ask(headers: &mut HeaderMap) -> Asked {
-    for name in [
-        "grpc-accept-encoding",
-        "connect-accept-encoding",
-        "sec-websocket-extensions",
-    ] {
+    for name in &UNSEARCHED {
         headers.remove(name);
     }
     if !headers.contains_key(header::ACCEPT_ENCODING) {

@@ -192,7 +192,9 @@ fn finder(groups: &[Vec<Spelling>]) -> Option<AhoCorasick> {
     if groups.is_empty() {
         return None;
     }
-    let heads = groups.iter().filter_map(|group| longest_of(group).first_chunk::<MIN_SEARCHED>());
+    let heads = groups
+        .iter()
+        .filter_map(|group| longest_of(group).first_chunk::<MIN_SEARCHED>());
     let built = AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostFirst)
         .kind(Some(AhoCorasickKind::DFA))
