@@ -183,9 +183,9 @@ macro_rules! files {
 
 /// In alphabetical order, but for presets that share a host: there the first wins.
 const FILES: &[(&str, &str)] = files! {
-    "airtable" "anthropic" "anthropic-login" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "cerebras" "cloudflare"
-    "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
-    "github-login" "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "openai" "openrouter" "perplexity"
+    "airtable" "anthropic" "anthropic-login" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "bybit" "cerebras"
+    "cloudflare" "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
+    "github-login" "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "okx" "openai" "openrouter" "perplexity"
     "replicate" "resend" "sendgrid" "sentry" "slack" "stripe" "supabase" "tavily" "telegram" "together"
     "twilio" "vercel" "voyage" "xai"
 };

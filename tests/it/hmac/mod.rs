@@ -202,6 +202,47 @@ async fn a_request_whose_signed_parts_could_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
+async fn the_presets_of_exchanges_sign_as_those_have_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new();
+    let server = verifier(&root, &["www.okx.com", "api.bybit.com"], dir.path()).await;
+    let proxy = Rig::new(&root)
+        .reach_as("www.okx.com", server.address)
+        .reach_as("api.bybit.com", server.address)
+        .env("OKX_SECRET_KEY", KEY)
+        .env("OKX_API_KEY", "key-id-0001")
+        .env("OKX_PASSPHRASE", "pass-0001")
+        .env("BYBIT_API_SECRET", KEY)
+        .env("BYBIT_API_KEY", "key-id-0001")
+        .rule("preset: okx")
+        .rule("preset: bybit")
+        .serve()
+        .await;
+    for (url, body) in [
+        ("https://www.okx.com/api/v5/account/balance?ccy=BTC", ""),
+        ("https://www.okx.com/api/v5/trade/order", "{\"sz\": \"1\"}"),
+        (
+            "https://api.bybit.com/v5/order/realtime?category=spot&symbol=BTCUSDT",
+            "",
+        ),
+        ("https://api.bybit.com/v5/order/create", "{\"qty\": \"1\"}"),
+    ] {
+        let ask = match body {
+            "" => get(url),
+            body => request(Method::POST, url, body),
+        };
+        let host = url.split('/').nth(2).unwrap();
+        let reply = proxy.agent.h1(host).await.reply(ask).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["ok"]),
+            (200, &true.into()),
+            "{url} {}",
+            reply.text()
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_by_a_service_whose_clock_differs_is_told_with_the_difference() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::new();

@@ -2,6 +2,7 @@
 have it (time, method, path and body; no older than half a minute, and no nonce twice), and by a list of lines."""
 
 import base64
+import datetime
 import hashlib
 import hmac
 import json
@@ -41,6 +42,24 @@ def listed(request, body):
     return same("HMAC " + made, request.headers["authorization"])
 
 
+def okx(request, body):
+    stamp = request.headers["ok-access-timestamp"]
+    moment = datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.timezone.utc)
+    told = f"{stamp}{request.command}{request.path}".encode() + body
+    made = base64.b64encode(hmac.new(key.encode(), told, hashlib.sha256).digest()).decode()
+    return (abs(time.time() - moment.timestamp()) < 30 and request.headers["ok-access-key"] == "key-id-0001"
+            and request.headers["ok-access-passphrase"] == "pass-0001" and same(made, request.headers["ok-access-sign"]))
+
+
+def bybit(request, body):
+    stamp, window = request.headers["x-bapi-timestamp"], request.headers["x-bapi-recv-window"]
+    query = request.path.partition("?")[2]
+    told = f"{stamp}key-id-0001{window}{query}".encode() + body
+    made = hmac.new(key.encode(), told, hashlib.sha256).hexdigest()
+    return (abs(time.time() * 1000 - int(stamp)) < int(window) and request.headers["x-bapi-api-key"] == "key-id-0001"
+            and same(made, request.headers["x-bapi-sign"]))
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -50,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         if len(names) != len(set(names)):
             checked = "a header twice"
         else:
-            checked = {"/hook": hooked, "/trade": traded, "/list": listed}["/" + self.path.split("/")[1]](self, body)
+            checked = {"/hook": hooked, "/trade": traded, "/list": listed, "/api": okx, "/v5": bybit}["/" + self.path.split("/")[1]](self, body)
         told = json.dumps({"ok": checked, "length": len(body), "headers": dict(self.headers)}).encode()
         self.send_response(200 if checked is True else 401)
         self.send_header("content-type", "application/json")
