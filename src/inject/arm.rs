@@ -90,7 +90,10 @@ pub struct Message {
 impl Armed {
     /// Notes that a token of a login goes out. Its traces are those of the login.
     pub(super) fn gave(&mut self, token: &Arc<Token>) {
-        self.credentials.push(token.name());
+        let name = token.name();
+        if !self.credentials.contains(&name) {
+            self.credentials.push(name);
+        }
         self.tokens.push(Arc::clone(token));
     }
 }

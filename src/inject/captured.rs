@@ -125,7 +125,9 @@ impl Captured {
         let mut tokens = self.tokens.lock();
         for token in read {
             if !tokens.iter().any(|known| known.stand_in == token.stand_in) {
+                let holder = token.holder();
                 tokens.push(token);
+                make_room(&mut tokens, &holder);
             }
         }
         forget_ended(&mut tokens);

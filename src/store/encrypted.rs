@@ -162,17 +162,17 @@ impl EncryptedFile {
         self.change(|all| all.remove(name).is_some())
     }
 
-    /// Stores some entries and removes others, in one writing.
+    /// Stores some entries and removes those that are `gone`, in one writing.
     ///
     /// # Errors
     /// As for [`set`](Self::set).
-    pub fn exchange(&self, put: Vec<(String, Secret)>, gone: &[String]) -> Result<(), Error> {
+    pub fn exchange(&self, put: Vec<(String, Secret)>, gone: impl Fn(&str, &Secret) -> bool) -> Result<(), Error> {
         for (name, _) in &put {
             check_name(name)?;
         }
         self.change(|all| {
             let before = all.len();
-            all.retain(|name, _| !gone.contains(name));
+            all.retain(|name, value| !gone(name, value));
             let changed = all.len() < before || !put.is_empty();
             all.extend(put);
             changed

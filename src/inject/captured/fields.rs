@@ -22,6 +22,10 @@ pub(super) fn in_json(body: &[u8], names: &[String]) -> Result<Vec<Found>, Unrea
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::Kind)?;
     // From here on the document is known to be JSON, so its strings can be walked without minding the rest.
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| Unreadable::Kind)?;
+    // A text, or a number, stands in no field: what it is nobody says.
+    if !text.trim_start().starts_with(['{', '[']) {
+        return Err(Unreadable::Kind);
+    }
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(start) = text.get(at..).and_then(|rest| rest.find('"')).map(|quote| at + quote) {
@@ -102,7 +106,12 @@ fn one(span: Range<usize>, field: &str, text: Vec<u8>) -> Result<Option<Found>, 
 /// Whether a text is a document in the document, or an address, with a token in it: neither can be edited where it stands.
 fn hides(text: &str, names: &[String]) -> Result<(), Unreadable> {
     let inner = text.trim_start();
-    if inner.starts_with(['{', '[', '"']) {
+    if inner.starts_with('"') {
+        // A text in a text: once more, until there is none.
+        let unquoted = serde_json::from_str::<String>(inner);
+        return unquoted.map_or(Ok(()), |text| hides(&text, names));
+    }
+    if inner.starts_with(['{', '[']) {
         match in_json(inner.as_bytes(), names) {
             Ok(found) if found.is_empty() => {}
             Err(Unreadable::Kind) => {}

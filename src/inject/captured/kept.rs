@@ -21,7 +21,7 @@ struct Entry<'t> {
     until: Option<u64>,
 }
 
-/// Puts `taken` in the place of `gone`. Where that fails the tokens are good as long as this process lives, and the
+/// Puts `taken` in the place of `gone` and of all that has ended. Where that fails the tokens are good as long as this process lives, and the
 /// operator is told.
 pub(super) async fn write(file: &EncryptedFile, taken: &[Arc<Token>], gone: &[Arc<Token>]) {
     let file = file.clone();
@@ -30,7 +30,9 @@ pub(super) async fn write(file: &EncryptedFile, taken: &[Arc<Token>], gone: &[Ar
     let written = tokio::task::spawn_blocking(move || {
         let entry = |token: &Arc<Token>| Ok((name(token), sealed(token)?));
         let put = taken.iter().map(entry).collect::<Result<Vec<_>, Error>>()?;
-        file.exchange(put, &gone)
+        file.exchange(put, |name, entry| {
+            gone.iter().any(|gone| gone == name) || name.starts_with(PREFIX) && has_ended(entry)
+        })
     });
     if let Ok(Err(error)) = written.await {
         tracing::error!(login = login.as_deref(), %error, "the tokens of a login could not be stored; they are lost when keyferry stops");
@@ -47,7 +49,9 @@ pub(super) async fn read(file: &EncryptedFile, logins: &[Arc<str>]) -> Result<Ve
             if token.is_none() {
                 tracing::warn!(name, "this entry is no token of a login; it is left alone");
             }
-            token.filter(|token| logins.contains(&token.login)).map(Arc::new)
+            token
+                .filter(|token| logins.contains(&token.login) && !has_ended(&entry))
+                .map(Arc::new)
         });
         Ok(read.collect())
     });
@@ -123,5 +127,9 @@ pub(super) fn opened(entry: &Secret) -> Option<Token> {
         until: until.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
         keep: true,
     })
-    .filter(|token| token.until.is_none_or(|until| until > SystemTime::now()))
+}
+
+/// Whether a token that was written down is past its end.
+fn has_ended(entry: &Secret) -> bool {
+    opened(entry).is_some_and(|token| token.until.is_some_and(|until| until < SystemTime::now()))
 }

@@ -2,7 +2,7 @@
 //! for certain is not passed on.
 
 use super::fields::{self, Found};
-use super::token::{Fresh, Holder};
+use super::token::{self, Fresh, Holder, folded};
 use super::{Captured, Token};
 use crate::base::body::{Body, BoxError};
 use crate::base::budget::{Budget, Full};
@@ -10,10 +10,12 @@ use crate::config::model::Capture;
 use crate::inject::body::{BodyKind, form, json_text};
 use crate::scrub::{self, Needles, Unscrubbable};
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http::response::Parts;
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +25,12 @@ pub enum Unreadable {
     /// A token endpoint sends nobody elsewhere (RFC 6749 §5): in such an address a token could stand.
     #[error("it is a redirect, status {0}")]
     Redirect(u16),
+    /// A part of a reply can hold a part of a token, or a token without its name.
+    #[error("it is a part of a reply")]
+    Part,
+    /// More tokens than any login gives.
+    #[error("it has more than {MOST} tokens")]
+    Many,
     /// It is coded in a way that cannot be undone.
     #[error(transparent)]
     Coding(#[from] Unscrubbable),
@@ -72,6 +80,9 @@ pub struct Exchange<'a> {
 /// Bytes of a reply at most. Tokens are short.
 const LIMIT: usize = 1024 * 1024;
 
+/// Tokens in a reply at most.
+const MOST: usize = 16;
+
 impl Captured {
     /// Reads a reply, keeps its tokens, and returns the body to pass on, with how many tokens and traces were taken out.
     ///
@@ -85,6 +96,9 @@ impl Captured {
     ) -> Result<(Body, u64), Unreadable> {
         if parts.status.is_redirection() {
             return Err(Unreadable::Redirect(parts.status.as_u16()));
+        }
+        if parts.status == StatusCode::PARTIAL_CONTENT {
+            return Err(Unreadable::Part);
         }
         parts.extensions.remove::<hyper::ext::ReasonPhrase>();
         let has_body = !body.is_end_stream();
@@ -106,6 +120,9 @@ impl Captured {
             Err(Unreadable::Kind) if !parts.status.is_success() => Vec::new(),
             found => found?,
         };
+        if found.len() > MOST {
+            return Err(Unreadable::Many);
+        }
         let mut hits = found.len() as u64;
         let bytes = self.edited(bytes, found, is_form, exchange).await?;
         needles.extend(self.now().needles(&exchange.capture.login));
@@ -136,12 +153,9 @@ impl Captured {
             agent: Arc::clone(exchange.agent),
             keep: exchange.capture.keep,
         };
-        let seconds = fields::lifetime(&bytes, is_form).map(Duration::from_secs);
-        let until = seconds.and_then(|seconds| SystemTime::now().checked_add(seconds));
-        let (spans, fresh): (Vec<_>, Vec<_>) = found.into_iter().map(|found| found.fresh(until)).unzip();
-        let refreshed = fresh
-            .iter()
-            .any(|fresh| super::token::folded(&fresh.field) == "refreshtoken");
+        let lifetime = fields::lifetime(&bytes, is_form).map(Duration::from_secs);
+        let (spans, fresh): (Vec<_>, Vec<_>) = found.into_iter().map(|found| found.fresh(lifetime)).unzip();
+        let refreshed = fresh.iter().any(|fresh| folded(&fresh.field) == "refreshtoken");
         // What was given for new ones is spent, unless it comes back as one of them.
         let spent = exchange.given.iter().filter(|token| {
             refreshed && token.is_exchanged() && !fresh.iter().any(|fresh| token.secret.is_same(&fresh.secret))
@@ -164,13 +178,17 @@ impl Captured {
 }
 
 impl Found {
-    fn fresh(self, until: Option<SystemTime>) -> (std::ops::Range<usize>, Fresh) {
-        // The lifetime is the access token's; that of a refresh token is another.
-        let is_refresh = super::token::folded(&self.field) == "refreshtoken";
+    /// The token, with its end: the one that it states itself, or that of the reply's `lifetime`, which is the access
+    /// token's, and of no other but a device code.
+    fn fresh(self, lifetime: Option<Duration>) -> (Range<usize>, Fresh) {
+        let has_other = ["refreshtoken", "idtoken"].contains(&&*folded(&self.field));
+        let lifetime = lifetime.filter(|_| !has_other);
+        let until = token::stated_end(&self.secret)
+            .or_else(|| lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime)));
         let fresh = Fresh {
             field: self.field,
             secret: self.secret,
-            until: until.filter(|_| !is_refresh),
+            until,
         };
         (self.span, fresh)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A token of an agent's login.
 pub struct Token {
@@ -72,6 +72,15 @@ impl Token {
         }
     }
 
+    /// Whose it is.
+    pub(super) fn holder(&self) -> Holder {
+        Holder {
+            login: Arc::clone(&self.login),
+            agent: Arc::clone(&self.agent),
+            keep: self.keep,
+        }
+    }
+
     /// Whether it is of this login and agent.
     pub(super) fn is_of(&self, login: &str, agent: &str) -> bool {
         *self.login == *login && *self.agent == *agent
@@ -128,6 +137,21 @@ pub(super) fn stand_in(secret: &Secret, taken: &[Arc<Token>]) -> Option<Arc<str>
             return Some(made.into());
         }
     }
+}
+
+/// When a JWT says that it ends (RFC 7519 §4.1.4).
+pub(super) fn stated_end(secret: &Secret) -> Option<SystemTime> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let Claims { exp } = secret.expose(|value| {
+        let text = std::str::from_utf8(value).ok()?;
+        let signed = text.get(..signature(text)).filter(|signed| !signed.is_empty())?;
+        let claims = URL_SAFE_NO_PAD.decode(signed.split('.').nth(1)?).ok()?;
+        serde_json::from_slice(&claims).ok()
+    })?;
+    UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp).ok()?)
 }
 
 /// Where the signature of a JWT begins (RFC 7515 §7.1); 0 for all that is none, or has none to speak of.

@@ -1,8 +1,11 @@
 //! Whatever a token endpoint answers: the agent gets stand-ins, or nothing.
 
-use super::{ACCESS, Login, REFRESH, without_tokens};
+use super::{ACCESS, Login, REFRESH, posted, without_tokens};
 use crate::rig::origin::{AnyBody, Speaks};
+use crate::rig::proxy::Rig;
+use crate::rig::root::Root;
 use crate::rig::routes;
+use crate::rig::script::{Line, Script};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
@@ -140,6 +143,22 @@ async fn what_cannot_be_read_for_certain_is_withheld() {
         ("half", json, token[..token.len() - 1].to_owned()),
         ("two documents", json, format!("{token}{token}")),
         ("UTF-16", json, token.chars().flat_map(|c| [c, '\0']).collect()),
+        ("a text alone", json, json!(ACCESS).to_string()),
+        (
+            "a text in a text",
+            json,
+            json!([json!(json!(nested).to_string()).to_string()]).to_string(),
+        ),
+        (
+            "many",
+            json,
+            json!(
+                (0..17)
+                    .map(|n| json!({"access_token": format!("{ACCESS}{n}")}))
+                    .collect::<Vec<_>>()
+            )
+            .to_string(),
+        ),
         ("a number", json, r#"{"access_token": 123456789012}"#.to_owned()),
         ("a list", json, json!({"access_token": [ACCESS]}).to_string()),
         ("a control byte", json, r#"{"access_token":"a\u0000b"}"#.to_owned()),
@@ -179,6 +198,12 @@ async fn a_coding_that_cannot_be_undone_and_a_redirect_are_withheld_too() {
         answer
     });
     is_withheld(&login, "a redirect").await;
+    login.answers(|| {
+        let mut answer = said(json!([ACCESS]).to_string(), "application/json");
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        routes::with(answer, "content-range", "bytes 20-80/200")
+    });
+    is_withheld(&login, "a part").await;
 }
 
 #[tokio::test]
@@ -244,5 +269,45 @@ async fn what_holds_no_token_passes_as_it_is() {
         let reply = login.asks("grant_type=device").await;
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (status, body));
         assert_eq!(reply.code(), "");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_comes_in_pieces_or_behind_the_body_is_kept_too() {
+    let root = Root::new();
+    let body = json!({"access_token": ACCESS, "token_type": "bearer"}).to_string();
+    let told = body.clone();
+    let script = Script::start(&root, "auth.test", move |mut line: Line| {
+        let body = told.clone();
+        async move {
+            while line.head().await.is_some() {
+                line.body(6).await;
+                line.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ntrailer: x-token\r\n\r\n")
+                    .await;
+                for piece in body.as_bytes().chunks(3) {
+                    line.say(format!("{:x}\r\n", piece.len())).await;
+                    line.say(piece).await;
+                    line.say("\r\n").await;
+                }
+                line.say(format!("0\r\nx-token: {ACCESS}\r\n\r\n")).await;
+            }
+        }
+    })
+    .await;
+    let proxy = Rig::new(&root)
+        .reach_script(&script)
+        .rule("name: token, host: auth.test, capture: { login: mail }")
+        .rule("name: api, host: api.test, inject: [{ login: mail }]")
+        .serve()
+        .await;
+    for http2 in [false, true] {
+        let mut http = match http2 {
+            true => proxy.agent.h2("auth.test").await,
+            false => proxy.agent.h1("auth.test").await,
+        };
+        let reply = http.reply(posted("https://auth.test/token", "code=1")).await;
+        assert_eq!(reply.json()["access_token"].as_str().unwrap().len(), ACCESS.len());
+        assert_eq!((reply.body.len(), &reply.trailers), (body.len(), &None));
+        without_tokens(&reply);
     }
 }
