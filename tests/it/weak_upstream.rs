@@ -99,7 +99,7 @@ async fn weak_tls_is_given_no_request() {
         ("good", "-tls1_2 -cipher ECDHE-RSA-AES128-SHA", "upstream_tls"),
         // It wants a certificate that Keyferry has none of.
         ("good", "-tls1_2 -Verify 1 -verify_return_error", "upstream_tls"),
-        ("good", "-Verify 1 -verify_return_error", "upstream_protocol"),
+        ("good", "-Verify 1 -verify_return_error", "client_certificate_refused"),
         ("short", old, "upstream_certificate"),
         ("sha1", old, "upstream_certificate"),
     ] {
