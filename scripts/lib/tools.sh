@@ -40,6 +40,7 @@ install_apt() {
   command -v testssl >/dev/null || missing+=(testssl.sh bsdextrautils dnsutils procps)
   command -v dig >/dev/null || missing+=(dnsutils)
   command -v faketime >/dev/null || missing+=(faketime)
+  command -v keyctl >/dev/null || missing+=(keyutils)
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)
   command -v microsocks >/dev/null || missing+=(microsocks)

@@ -54,12 +54,13 @@ pub async fn live(
     let metrics = Arc::clone(&around.metrics);
     let mut options = StoreOptions::new(&around.data_dir);
     options.previous = previous;
-    options.on_fetch = Some(Arc::new(move |had| {
-        metrics.secret_fetched(if had {
+    options.on_fetch = Some(Arc::new(move |name, had| {
+        let fetch = if had {
             crate::metrics::Fetch::Ok
         } else {
             crate::metrics::Fetch::Failed
-        });
+        };
+        metrics.secret_fetched(name, fetch);
     }));
     let store = match Store::open(&config.secrets, options, &around.background) {
         Ok(store) => store,

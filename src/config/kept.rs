@@ -33,6 +33,8 @@ pub enum Place {
     Azure(Box<Shown>),
     /// An item of 1Password.
     OnePassword(Box<OnePassword>),
+    /// A key of the kernel's keyrings, by its description.
+    Keyring(String),
 }
 
 /// What AWS keeps.
@@ -154,6 +156,7 @@ impl Kept {
             },
             Place::Kubernetes(spec) => vec![&spec.token],
             Place::Google(spec) | Place::Azure(spec) => vec![&spec.token],
+            Place::Keyring(_) => Vec::new(),
             Place::OnePassword(spec) => match &spec.by {
                 OnePasswordBy::Connect { token, .. } | OnePasswordBy::Program { token, .. } => vec![token],
             },

@@ -170,3 +170,24 @@ section! {
         "grace" grace: Option<At<Lasting>>,
     }
 }
+
+section! {
+    /// A key of the kernel's keyrings (keyutils): one of `service` with `user`, or `description`.
+    #[schemars(extend("oneOf" = [{"required": ["service", "user"]}, {"required": ["description"]}]))]
+    RawKeyring, "`keyring`", {
+        /// With `user`: what the key is for. Its description is `keyring:USER@SERVICE` then.
+        "service" service: Option<Text>,
+        /// With `service`: whose key it is.
+        "user" user: Option<Text>,
+        /// The key's description, as `keyctl` has it.
+        "description" description: Option<Text>,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// How long a value is good for; it is read again before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while the key is gone. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+        /// How long reading may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
+    }
+}

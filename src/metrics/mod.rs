@@ -5,6 +5,7 @@
 
 mod process;
 mod rule;
+mod secret;
 
 pub use rule::{RuleCounts, RuleMetrics};
 
@@ -14,6 +15,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use rule::RuleFamilies;
+use secret::SecretFamilies;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ pub struct Metrics {
     process: process::Process,
     denied: IntCounterVec,
     failed: IntCounterVec,
-    secrets: IntCounterVec,
+    secrets: SecretFamilies,
     questions: IntCounterVec,
     build: IntGaugeVec,
     /// Connections from agents, now.
@@ -118,12 +120,7 @@ impl Metrics {
             process: process::Process::new(r)?,
             denied: counters(r, "keyferry_denials_total", "Requests refused, by code", "code")?,
             failed: counters(r, "keyferry_failures_total", "Requests that broke, by code", "code")?,
-            secrets: counters(
-                r,
-                "keyferry_secret_fetches_total",
-                "Secrets fetched, by result",
-                "result",
-            )?,
+            secrets: SecretFamilies::new(r)?,
             questions: counters(r, "keyferry_dns_questions_total", "DNS questions, by answer", "answer")?,
             build: add(
                 r,
@@ -175,9 +172,6 @@ impl Metrics {
         for (_, answer) in Told::ALL {
             self.questions.with_label_values(&[answer]);
         }
-        for result in ["ok", "failed"] {
-            self.secrets.with_label_values(&[result]);
-        }
     }
 
     /// The handle for one rule's counters; take it when the config is loaded, not for each request.
@@ -218,13 +212,9 @@ impl Metrics {
         self.questions.with_label_values(&[answer.unwrap_or_default()]).inc();
     }
 
-    /// Counts a try at a secret.
-    pub fn secret_fetched(&self, fetch: Fetch) {
-        let result = match fetch {
-            Fetch::Ok => "ok",
-            Fetch::Failed => "failed",
-        };
-        self.secrets.with_label_values(&[result]).inc();
+    /// Counts a try at a secret, by its name in the config. Past [`MOST_SECRETS`] names, all others share one series, `(other)`.
+    pub fn secret_fetched(&self, name: &str, fetch: Fetch) {
+        self.secrets.fetched(name, fetch);
     }
 
     /// Counts a connection from an agent until the answer is dropped.
@@ -267,6 +257,9 @@ impl Drop for Active {
 
 /// Rules with a series of their own.
 pub const MOST_RULES: usize = 1000;
+
+/// Secrets with series of their own.
+pub const MOST_SECRETS: usize = 1000;
 
 /// Seconds; from a cached answer next door to a model that thinks for minutes.
 const BUCKETS: &[f64] = &[
@@ -326,6 +319,23 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(text.contains(r#"keyferry_requests_total{outcome="ok",rule="(other)"} 50"#));
         assert_eq!(metrics.rules.read().len(), MOST_RULES + 1);
+    }
+
+    #[test]
+    fn each_secret_counts_by_itself_up_to_a_bound() {
+        let metrics = Metrics::new().unwrap();
+        for number in 0..MOST_SECRETS + 3 {
+            metrics.secret_fetched(&format!("secret {number}"), Fetch::Ok);
+        }
+        metrics.secret_fetched("secret 0", Fetch::Failed);
+        let text = metrics.render().unwrap();
+        for line in [
+            r#"keyferry_secret_fetches_total{result="ok",secret="secret 0"} 1"#,
+            r#"keyferry_secret_fetches_total{result="failed",secret="secret 0"} 1"#,
+            r#"keyferry_secret_fetches_total{result="ok",secret="(other)"} 3"#,
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
     }
 
     #[test]

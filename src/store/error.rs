@@ -130,6 +130,17 @@ pub enum Cause {
         /// What is wrong with it; nothing of the answer but words that a standard knows.
         reason: String,
     },
+    /// The kernel has no such key, or does not give it.
+    #[error(
+        "the kernel's keyring under `{description}`: {reason}; put it there with `keyctl padd user DESCRIPTION @u`, in the session \
+         that keyferry is started from"
+    )]
+    Keyring {
+        /// Which key.
+        description: String,
+        /// Why there is none.
+        reason: String,
+    },
     /// What is kept there is no credential.
     #[error("what {at} keeps is no credential: {reason}")]
     NoCredential {

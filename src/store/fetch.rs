@@ -62,7 +62,7 @@ pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<E
     tasks.spawn(async move {
         if let Some(slot) = inner.slots.get(id.index()) {
             let result = fetch(&inner, slot).await;
-            inner.fetched(result.is_ok());
+            inner.fetched(slot, result.is_ok());
             tell.send_replace(Some(result));
         }
     });

@@ -3,6 +3,7 @@
 mod aws;
 mod azure;
 mod google;
+mod keyring;
 mod kubernetes;
 mod onepassword;
 
@@ -35,6 +36,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
             Place::Kubernetes(spec) => kubernetes::read(inner, spec).await,
             Place::Google(spec) => google::read(inner, spec).await,
             Place::Azure(spec) => azure::read(inner, spec).await,
+            Place::Keyring(description) => keyring::read(description).await,
             Place::OnePassword(spec) => onepassword::read(inner, spec, kept.timeout).await,
         }
     };
@@ -59,6 +61,7 @@ impl Place {
             Self::Aws(spec) => spec.at.to_string(),
             Self::Kubernetes(spec) => spec.api.to_string(),
             Self::Google(spec) | Self::Azure(spec) => spec.at.to_string(),
+            Self::Keyring(_) => "the kernel's keyring".to_owned(),
             Self::OnePassword(spec) => match &spec.by {
                 OnePasswordBy::Connect { at, .. } => at.to_string(),
                 OnePasswordBy::Program { program, .. } => program.clone(),

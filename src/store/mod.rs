@@ -57,6 +57,9 @@ impl Held {
     }
 }
 
+/// Who is told of each try at a value.
+pub type OnFetch = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
 /// How a store is opened.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -72,8 +75,8 @@ pub struct StoreOptions {
     /// The store of the configuration before: what has not changed keeps its version, and programs
     /// whose output still holds are not run again.
     pub previous: Option<Store>,
-    /// Told of each try at a value: whether it gave one.
-    pub on_fetch: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+    /// Told of each try at a value: of which secret, and whether it gave one.
+    pub on_fetch: Option<OnFetch>,
 }
 
 impl StoreOptions {
@@ -110,7 +113,7 @@ struct Inner {
     slots: Vec<Slot>,
     encrypted: EncryptedFile,
     tasks: Tasks,
-    on_fetch: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+    on_fetch: Option<OnFetch>,
     /// The way to token services, once there is one.
     way: OnceLock<Weak<Upstream>>,
     /// Refresh tokens that could not be stored, by the entry they belong in.
@@ -315,9 +318,9 @@ impl Inner {
         next.is_ok_and(|held| held.version != version)
     }
 
-    fn fetched(&self, well: bool) {
+    fn fetched(&self, slot: &Slot, well: bool) {
         if let Some(tell) = &self.on_fetch {
-            tell(well);
+            tell(&slot.name, well);
         }
     }
 }

@@ -148,7 +148,7 @@ async fn a_bad_new_value_keeps_the_old_one() {
     let failures = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&failures);
     let options = StoreOptions {
-        on_fetch: Some(Arc::new(move |well| {
+        on_fetch: Some(Arc::new(move |_, well| {
             seen.fetch_add(usize::from(!well), Ordering::Relaxed);
         })),
         ..options(dir.path())

@@ -166,7 +166,7 @@ impl Inner {
         let complaint = match read {
             Ok(held) => {
                 if slot.renew(&held, None).1 {
-                    self.fetched(true);
+                    self.fetched(slot, true);
                     tracing::info!(secret = %slot.name, "a secret has a new value");
                 }
                 String::new()
@@ -175,7 +175,7 @@ impl Inner {
         };
         let mut before = slot.complaint.lock();
         if *before != complaint && !complaint.is_empty() {
-            self.fetched(false);
+            self.fetched(slot, false);
             tracing::warn!(secret = %slot.name, %complaint, "a secret changed for the worse; its old value stays in use");
         }
         *before = complaint;

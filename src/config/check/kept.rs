@@ -15,6 +15,7 @@ macro_rules! common {
 mod aws;
 mod azure;
 mod google;
+mod keyring;
 mod kubernetes;
 mod onepassword;
 
@@ -57,6 +58,7 @@ impl<'r> Stores<'r> {
             (secret.gcp_secret.is_some(), "gcp_secret"),
             (secret.azure_secret.is_some(), "azure_secret"),
             (secret.onepassword_item.is_some(), "onepassword_item"),
+            (secret.keyring.is_some(), "keyring"),
         ];
         given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
@@ -82,9 +84,10 @@ impl<'r> Stores<'r> {
             google::secret(raw, scope, found)?
         } else if let Some(raw) = &secret.azure_secret {
             azure::secret(raw, scope, found)?
-        } else {
-            let raw = secret.onepassword_item.as_ref()?;
+        } else if let Some(raw) = &secret.onepassword_item {
             onepassword::item(raw, self.raw.onepassword.as_ref(), scope, found)?
+        } else {
+            keyring::key(secret.keyring.as_ref()?, found)?
         };
         Some(Source::Kept(Box::new(kept)))
     }

@@ -112,6 +112,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("secrets: { a: { onepassword_item: { vault: v, item: i } } }", "{", "nothing says how 1Password is asked"),
     ("secrets: { a: { onepassword_item: { vault: v, item: a/b } } }\nonepassword: { service_account: a }", "a/b", "expected a title"),
     ("secrets: { a: { onepassword_item: { vault: v, item: i } } }\nonepassword: { program: op }", "{", "`onepassword` wants"),
+    ("secrets: { a: { keyring: { service: x } } }", "{", "`keyring` wants"),
     ("secrets: { a: { credential: a/b } }", "a/b", "cannot name a credential"),
     ("secrets: { a: { aws_parameter: { name: x, region: \"a/b\" } } }", "\"a/b", "expected a region"),
     ("secrets: { \"a b\": { env: A } }", "\"a b\"", "cannot name a secret"),

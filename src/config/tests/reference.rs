@@ -134,6 +134,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`azure_secret`", "RawAzureSecret"),
     ("`onepassword`", "RawOnePassword"),
     ("`onepassword_item`", "RawOnePasswordItem"),
+    ("`keyring`", "RawKeyring"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

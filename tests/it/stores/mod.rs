@@ -2,6 +2,7 @@
 
 mod aws;
 mod clouds;
+mod keyring;
 mod kubernetes;
 mod onepassword;
 mod services;

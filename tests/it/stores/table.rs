@@ -1,6 +1,7 @@
 //! One table of faults that every store is held to: a server that does as it is told stands in for each.
 
 use super::{RULE, given, refusal};
+use crate::rig::admin::page;
 use crate::rig::agent::get;
 use crate::rig::origin::{Answer, Origin, Service, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
@@ -109,6 +110,7 @@ async fn told(root: &Root, kind: &Kind, times: &str) -> Told {
         .reach(&store)
         .reach(&api)
         .config(kind.config)
+        .config("admin: 127.0.0.1:0")
         .secret("SHOWN", SHOWN)
         .secret_spec("key", &format!("{{ {}, {times} }} }}", kind.spec))
         .rule(RULE)
@@ -197,6 +199,15 @@ async fn while_a_store_fails_the_last_value_serves_its_grace_and_a_new_one_is_ta
         // A failure that is over leaves no trace: the next value comes as soon as the first is old.
         *told.how.lock().unwrap() = ("good", "value-number-three");
         super::until_given(&told.proxy, &told.api, "value-number-three").await;
+        let metrics = page(&told.proxy, "/metrics").await;
+        for counted in [
+            "keyferry_secret_fetches_total{result=\"ok\",secret=\"key\"} ",
+            "keyferry_secret_fetches_total{result=\"failed\",secret=\"key\"} ",
+            "keyferry_secret_fetched_timestamp_seconds{secret=\"key\"} ",
+        ] {
+            assert!(metrics.contains(counted), "{counted}: {metrics}");
+        }
+        assert!(!metrics.contains("value-number"));
     });
     join_all(each).await;
 }
