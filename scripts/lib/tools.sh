@@ -41,6 +41,7 @@ install_apt() {
   command -v dig >/dev/null || missing+=(dnsutils)
   command -v faketime >/dev/null || missing+=(faketime)
   command -v keyctl >/dev/null || missing+=(keyutils)
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   command -v squid >/dev/null || [ -x /usr/sbin/squid ] || missing+=(squid-openssl)
   command -v tinyproxy >/dev/null || missing+=(tinyproxy)
   command -v microsocks >/dev/null || missing+=(microsocks)
@@ -66,7 +67,8 @@ install_apt() {
   apt_install "${missing[@]}"
   # A package may start its server; the tests start their own.
   local started
-  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker docker-registry:docker-registry; do
+  for started in nginx-light:nginx haproxy:haproxy squid-openssl:squid tinyproxy:tinyproxy docker.io:docker docker-registry:docker-registry \
+    postgresql:postgresql; do
     if [[ " ${missing[*]} " == *" ${started%:*} "* ]]; then
       as_root service "${started#*:}" stop >/dev/null 2>&1 || true
     fi

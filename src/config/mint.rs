@@ -29,6 +29,15 @@ pub enum How {
     VaultLogin(Box<VaultLogin>),
     /// A Vault is asked for what it keeps.
     Vault(Box<VaultEntry>),
+    /// A Vault is asked to make a credential, and to lend it.
+    VaultLease(Box<VaultLease>),
+    /// A field of such a credential.
+    VaultLent {
+        /// The credential, a document.
+        lease: Uses,
+        /// Which field of it.
+        field: String,
+    },
 }
 
 /// A secret that another is made with. The name is part of it: after a reload the same number may mean another.
@@ -115,17 +124,51 @@ pub struct GitHubApp {
     pub permissions: Vec<(String, String)>,
 }
 
-/// A login at a Vault by AppRole.
+/// A login at a Vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultLogin {
     /// Where it is asked.
     pub at: Endpoint,
+    /// Where the token is renewed.
+    pub renew: Endpoint,
     /// Its namespace, if it has some.
     pub namespace: Option<String>,
-    /// Which role.
-    pub role_id: String,
-    /// What proves it.
-    pub secret_id: Option<Uses>,
+    /// What proves who asks.
+    pub proof: VaultProof,
+}
+
+/// What proves who asks a Vault for a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VaultProof {
+    /// AppRole.
+    AppRole {
+        /// Which role.
+        role_id: String,
+        /// What proves it.
+        secret_id: Option<Uses>,
+    },
+    /// A signed token, as its JWT and Kubernetes logins take it.
+    Jwt {
+        /// For which role.
+        role: String,
+        /// The token.
+        jwt: Uses,
+    },
+}
+
+/// A credential that a Vault makes and lends, and how it is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultLease {
+    /// Where it is made.
+    pub at: Endpoint,
+    /// Where its lease is renewed.
+    pub renew: Endpoint,
+    /// Where the token is renewed.
+    pub renew_token: Endpoint,
+    /// Its namespace, if it has some.
+    pub namespace: Option<String>,
+    /// The token that is shown.
+    pub token: Uses,
 }
 
 /// What a Vault keeps, and how it is had.
@@ -133,6 +176,8 @@ pub struct VaultLogin {
 pub struct VaultEntry {
     /// Where it is read.
     pub at: Endpoint,
+    /// Where the token is renewed.
+    pub renew: Endpoint,
     /// Its namespace, if it has some.
     pub namespace: Option<String>,
     /// The token that is shown.
@@ -187,8 +232,13 @@ impl Mint {
             How::Signed(assertion) => assertion.uses(),
             How::GitHubApp(spec) => spec.app.uses(),
             How::Gcp(spec) => vec![&spec.key],
-            How::VaultLogin(spec) => spec.secret_id.iter().collect(),
+            How::VaultLogin(spec) => match &spec.proof {
+                VaultProof::AppRole { secret_id, .. } => secret_id.iter().collect(),
+                VaultProof::Jwt { jwt, .. } => vec![jwt],
+            },
             How::Vault(spec) => vec![&spec.token],
+            How::VaultLease(spec) => vec![&spec.token],
+            How::VaultLent { lease, .. } => vec![lease],
         }
     }
 }

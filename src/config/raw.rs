@@ -391,8 +391,8 @@ section! {
 }
 
 section! {
-    /// A HashiCorp Vault, or an OpenBao, and who asks it: with a `token`, or by AppRole.
-    #[schemars(extend("oneOf" = [{"required": ["token"]}, {"required": ["role_id"]}]))]
+    /// A HashiCorp Vault, or an OpenBao, and who asks it: with a `token`, by AppRole (`role_id`), or with a JWT (`role`).
+    #[schemars(extend("oneOf" = [{"required": ["token"]}, {"required": ["role_id"]}, {"required": ["role"]}]))]
     RawVault, "`vault`", {
         /// Where it is: `https://vault.example.com:8200`.
         "address" address: Text,
@@ -402,7 +402,11 @@ section! {
         "role_id" role_id: Option<Text>,
         /// With `role_id`: the secret that is its secret id.
         "secret_id" secret_id: Option<Text>,
-        /// With `role_id`: where AppRole is mounted. Absent: `approle`.
+        /// A role of its JWT or Kubernetes login.
+        "role" role: Option<Text>,
+        /// With `role`: the secret that is the JWT. Absent: the token of the account that Keyferry's pod has in Kubernetes.
+        "jwt" jwt: Option<Text>,
+        /// Where the login is mounted. Absent: `approle`, `jwt`, or without `jwt` `kubernetes`.
         "login" login: Option<Text>,
         /// Its namespace.
         "namespace" namespace: Option<Text>,
@@ -422,6 +426,9 @@ section! {
         "field" field: Option<Text>,
         /// The engine's version, `1` or `2`. Absent: `2`.
         "version" version: Option<At<u32>>,
+        /// `true`: the engine makes a credential for each reading and lends it, as `database` and `aws` do. All secrets with the
+        /// same `path` are fields of one; its lease is renewed, and another credential had when that ends.
+        "dynamic" dynamic: Option<At<bool>>,
         /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
         "ttl" ttl: Option<At<Lasting>>,
         /// How long the last value is used beyond that, while the Vault is down. Absent: `1h`.

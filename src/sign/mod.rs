@@ -3,6 +3,7 @@
 
 pub mod aws_call;
 pub mod jwt;
+pub mod lent;
 pub mod picked;
 pub mod said;
 pub mod sigv4;

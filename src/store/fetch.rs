@@ -63,16 +63,37 @@ pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<E
         if let Some(slot) = inner.slots.get(id.index()) {
             let result = fetch(&inner, slot).await;
             inner.fetched(slot, result.is_ok());
+            if result.is_ok() && slot.is_lent() {
+                renew_in_time(&inner, id);
+            }
             tell.send_replace(Some(result));
         }
     });
     Ok(running)
 }
 
+/// Has what is lent renewed in its time, used or not: what was had with it ends with it.
+fn renew_in_time(inner: &Arc<Inner>, id: SecretId) {
+    let due = move |inner: &Inner| Some(inner.slots.get(id.index())?.current.load().as_ref()?.term?.0);
+    let Some(at) = due(inner) else { return };
+    let (store, tasks) = (Arc::downgrade(inner), inner.tasks.clone());
+    inner.tasks.spawn(async move {
+        tokio::select! {
+            () = tasks.stopping() => return,
+            () = tokio::time::sleep_until(at) => {}
+        }
+        // Where another fetch came first, that one has seen to the next.
+        if let Some(inner) = store.upgrade().filter(|inner| due(inner) == Some(at)) {
+            let _ = join(&inner, id);
+        }
+    });
+}
+
 /// A value, and how long it is good for, counted from before it was asked for: it may have been old already.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) secret: Secret,
+    /// None where the one before is good for longer.
+    pub(super) secret: Option<Secret>,
     pub(super) ttl: Option<Duration>,
     /// How long it is used beyond that, while there is no other to be had.
     pub(super) grace: Duration,
@@ -81,8 +102,20 @@ pub(super) struct Fetched {
 impl Fetched {
     /// One that ends with its time.
     pub(super) fn new(secret: Secret, ttl: Option<Duration>) -> Self {
-        let grace = Duration::ZERO;
-        Self { secret, ttl, grace }
+        Self {
+            secret: Some(secret),
+            ttl,
+            grace: Duration::ZERO,
+        }
+    }
+
+    /// The one before, which is good for longer now.
+    pub(super) fn same(ttl: Option<Duration>) -> Self {
+        Self {
+            secret: None,
+            ttl,
+            grace: Duration::ZERO,
+        }
     }
 }
 
@@ -97,9 +130,15 @@ async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
         Source::Kept(kept) => kept::fetch(inner, slot, kept).await,
         Source::Env(_) | Source::File(_) | Source::Credential(_) | Source::Store(_) => return Err(Cause::Unknown),
     };
-    let result = fetched.map(|Fetched { secret, ttl, grace }| {
+    let result = fetched.and_then(|Fetched { secret, ttl, grace }| {
         let term = ttl.map(|ttl| (begun + ttl.mul_f64(RENEW), begun + ttl + grace));
-        slot.renew(&Held::new(secret), term).0
+        let before = || slot.current.load().as_ref().map(|current| Arc::clone(&current.held));
+        let made = secret.map(Held::new).or_else(before).ok_or(Cause::Unknown)?;
+        let (held, new) = slot.renew(&made, term);
+        if new {
+            inner.outdate_parts(&slot.name);
+        }
+        Ok(held)
     });
     let mut fetching = slot.fetching.lock();
     fetching.running = None;

@@ -48,7 +48,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
     };
     let secret = fit(whole?, kept.field.as_deref(), slot.document)?;
     Ok(Fetched {
-        secret,
+        secret: Some(secret),
         ttl: Some(kept.ttl),
         grace: kept.grace,
     })

@@ -6,6 +6,7 @@ mod google;
 mod oauth2;
 mod rotated;
 mod vault;
+mod vault_lent;
 
 use super::error::Cause;
 use super::fetch::Fetched;
@@ -25,8 +26,10 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
             How::Signed(spec) => assertion::fetched(inner, spec).await,
             How::GitHubApp(spec) => github::ask(inner, spec).await,
             How::Gcp(spec) => google::ask(inner, spec).await,
-            How::VaultLogin(spec) => vault::login(inner, spec).await,
+            How::VaultLogin(spec) => vault_lent::login(inner, slot, spec).await,
             How::Vault(spec) => vault::read(inner, spec, slot.document).await,
+            How::VaultLease(spec) => vault_lent::lease(inner, slot, spec).await,
+            How::VaultLent { lease, field } => vault_lent::part(inner, lease, field).await,
         }
     };
     let made = tokio::time::timeout(mint.timeout, made).await;

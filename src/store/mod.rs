@@ -13,6 +13,7 @@ mod key;
 mod mint;
 mod program;
 mod remote;
+mod renewal;
 mod source;
 mod watch;
 
@@ -24,6 +25,7 @@ pub use program::{Answer, Program, Question};
 use crate::base::ids::SecretId;
 use crate::base::secret::Secret;
 use crate::base::tasks::Tasks;
+use crate::config::mint::How;
 use crate::config::model::{SecretSpec, Source};
 use crate::net::Upstream;
 use arc_swap::ArcSwapOption;
@@ -118,6 +120,8 @@ struct Inner {
     way: OnceLock<Weak<Upstream>>,
     /// Refresh tokens that could not be stored, by the entry they belong in.
     rotated: Mutex<HashMap<String, Arc<Secret>>>,
+    /// What is lent by a store, and may be renewed there.
+    renewals: renewal::Renewals,
     /// What the encrypted file looked like when it was last read.
     seen: Mutex<Option<encrypted::Stamp>>,
 }
@@ -202,6 +206,10 @@ impl Store {
             on_fetch: options.on_fetch,
             way: OnceLock::new(),
             rotated: Mutex::default(),
+            renewals: options
+                .previous
+                .as_ref()
+                .map_or_else(renewal::Renewals::default, |store| store.inner.renewals.clone()),
             seen: Mutex::new(seen),
         });
         let stop = CancellationToken::new();
@@ -289,7 +297,7 @@ impl Inner {
             .map_or_else(|| "?".into(), |slot| Arc::clone(&slot.name))
     }
 
-    /// As [`Store::refused`].
+    /// As [`Store::refused`]. Boxed, as one may be had with others.
     async fn refused(self: &Arc<Self>, id: SecretId, version: u64) -> bool {
         let Some(slot) = self.slots.get(id.index()) else {
             return false;
@@ -313,6 +321,14 @@ impl Inner {
         }
         if !slot.source.is_fetched() {
             return false;
+        }
+        // What is part of a whole comes with a new whole; and what was lent is not renewed when it is refused.
+        if let Some(whole) = slot.whole() {
+            if let Some(now) = self.slots.get(whole.index()).and_then(|slot| slot.current.load_full()) {
+                Box::pin(self.refused(whole, now.held.version)).await;
+            }
+        } else {
+            self.renewals.forget(&slot.name);
         }
         let next = fetch::wait(self, id).await;
         next.is_ok_and(|held| held.version != version)
@@ -387,6 +403,25 @@ impl Slot {
             fetching: Mutex::default(),
             complaint: Mutex::default(),
         })
+    }
+
+    /// The secret that this one is a field of, if it is.
+    fn whole(&self) -> Option<SecretId> {
+        match &self.source {
+            Source::Minted(mint) => match &mint.how {
+                How::VaultLent { lease, .. } => Some(lease.id),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a store lends it for a time, and renews it.
+    fn is_lent(&self) -> bool {
+        match &self.source {
+            Source::Minted(mint) => matches!(mint.how, How::VaultLogin(_) | How::VaultLease(_)),
+            _ => false,
+        }
     }
 
     fn at_hand(&self) -> AtHand {

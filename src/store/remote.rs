@@ -1,7 +1,7 @@
 //! Messages to token services and stores, by the way that every request goes.
 
 use super::error::Cause;
-use super::{Inner, fetch};
+use super::{AtHand, Inner, fetch};
 use crate::base::body::Body;
 use crate::base::clock;
 use crate::base::endpoint::Endpoint;
@@ -98,10 +98,18 @@ impl Inner {
 
     /// The value of another secret that one is made with.
     pub(super) async fn used(self: &Arc<Self>, uses: &Uses) -> Result<Arc<super::Held>, Cause> {
-        let at_hand = self.slots.get(uses.id.index()).and_then(|slot| slot.at_hand().held());
+        let at_hand = self
+            .slots
+            .get(uses.id.index())
+            .map_or(AtHand::None, super::Slot::at_hand);
         let held = match at_hand {
-            Some(held) => Ok(held),
-            None => fetch::wait(self, uses.id).await,
+            AtHand::Good(held) => Ok(held),
+            AtHand::Ageing(held) => {
+                // For whoever asks next; how it ends is told to those who wait for it.
+                let _ = fetch::join(self, uses.id);
+                Ok(held)
+            }
+            AtHand::None => fetch::wait(self, uses.id).await,
         };
         held.map_err(|cause| Cause::MadeWith {
             name: Arc::clone(&uses.name),

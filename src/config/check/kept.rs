@@ -29,6 +29,8 @@ use crate::config::raw::{RawConfig, SecretMap};
 use crate::config::read::Findings;
 use std::time::Duration;
 
+pub(super) use kubernetes::account;
+
 /// The stores that a config names.
 pub(super) struct Stores<'r> {
     raw: &'r RawConfig,
@@ -70,7 +72,7 @@ impl<'r> Stores<'r> {
                 Some(told) => Some(told.as_ref()?),
                 None => None,
             };
-            let mint: Mint = vault::entry(entry, vault, found)?;
+            let mint: Mint = vault::entry(entry, vault, scope, found)?;
             return Some(Source::Minted(Box::new(mint)));
         }
         let account = self.raw.aws.as_ref();

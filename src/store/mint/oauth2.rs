@@ -155,6 +155,8 @@ impl How {
             Self::Gcp(spec) => spec.token_url.as_ref().map_or("Google".to_owned(), Endpoint::to_string),
             Self::VaultLogin(spec) => spec.at.to_string(),
             Self::Vault(spec) => spec.at.to_string(),
+            Self::VaultLease(spec) => spec.at.to_string(),
+            Self::VaultLent { .. } => "the Vault".to_owned(),
             Self::Signed(_) => "nobody".to_owned(),
         }
     }

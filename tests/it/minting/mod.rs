@@ -6,6 +6,7 @@ mod oauth2;
 mod page;
 mod services;
 mod vault;
+mod vault_lent;
 
 use crate::rig::agent::{Reply, get};
 use crate::rig::proxy::{Proxy, Rig, bare};

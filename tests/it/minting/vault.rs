@@ -9,13 +9,14 @@ use crate::signing::servers::{Server, free};
 use serde_json::{Value, json};
 use std::process::Command;
 
-struct Bao {
-    root: Root,
-    server: Server,
+/// A real OpenBao behind TLS, and an API.
+pub(super) struct Bao {
+    pub(super) root: Root,
+    pub(super) server: Server,
     api: Origin,
 }
 
-async fn bao(dir: &std::path::Path) -> Bao {
+pub(super) async fn bao(dir: &std::path::Path) -> Bao {
     let root = Root::new();
     let at = free().await;
     let program = tools::python().parent().unwrap().join("bao-server");
@@ -45,7 +46,7 @@ async fn bao(dir: &std::path::Path) -> Bao {
 
 impl Bao {
     /// Asks it as its operator does, past Keyferry.
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
         let mut curl = Command::new(tools::need("curl"));
         curl.args(["-sS", "--fail", "-X", method, "-H", "X-Vault-Token: root-token"]);
         curl.arg(format!("http://{}/v1/{path}", self.server.plain));
@@ -59,11 +60,11 @@ impl Bao {
             .then(|| serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
-    fn put(&self, path: &str, body: &Value) -> Option<Value> {
+    pub(super) fn put(&self, path: &str, body: &Value) -> Option<Value> {
         self.ask("POST", path, Some(body))
     }
 
-    fn rig(&self, vault: &str) -> Rig {
+    pub(super) fn rig(&self, vault: &str) -> Rig {
         Rig::new(&self.root)
             .reach(&self.api)
             .reach_as("vault.test", self.server.address)
@@ -72,7 +73,7 @@ impl Bao {
     }
 
     /// What goes out with one request; nothing when it is refused.
-    async fn given(&self, proxy: &Proxy) -> Option<String> {
+    pub(super) async fn given(&self, proxy: &Proxy) -> Option<String> {
         let reply = proxy.agent.get("https://api.test/hello").await;
         match reply.status.as_u16() {
             200 => Some(self.api.seen().pop().unwrap().all("authorization").remove(0)),

@@ -11,6 +11,7 @@ pub mod names;
 pub mod netns;
 pub mod nginx;
 pub mod origin;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod root;

@@ -57,6 +57,11 @@ pub(super) fn secret(
 fn token(cluster: Option<&RawKubernetes>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
     match cluster.and_then(|cluster| cluster.token.as_ref()) {
         Some(name) => uses(name, scope, found),
-        None => Some(scope.implied(TOKEN, Source::File(Path::new(ACCOUNT).join("token")))),
+        None => Some(account(scope)),
     }
+}
+
+/// The token of the account of the pod that Keyferry runs in.
+pub(in super::super) fn account(scope: &mut Scope<'_>) -> Uses {
+    scope.implied(TOKEN, Source::File(Path::new(ACCOUNT).join("token")))
 }
