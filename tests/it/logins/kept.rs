@@ -68,6 +68,30 @@ async fn a_refresh_token_takes_the_place_of_the_one_before_in_what_is_stored() {
 }
 
 #[tokio::test]
+async fn a_login_that_cannot_be_stored_works_and_the_operator_is_told() {
+    let login = keeping(true).await;
+    let store = login.proxy.rig.dir().join("home/.local/share/keyferry/secrets.age");
+    std::fs::write(&store, "no age file").unwrap();
+    let (access, _) = login.logged_in().await;
+    login
+        .shows("api.test", "authorization", &format!("Bearer {access}"))
+        .await;
+    assert_eq!(login.api.only().all("authorization"), [format!("Bearer {ACCESS}")]);
+    let log = login.proxy.child.log();
+    assert!(
+        log.contains("could not be stored") && !log.contains(&ACCESS[13..]),
+        "{log}"
+    );
+    assert_eq!(std::fs::read_to_string(&store).unwrap(), "no age file");
+    // At a start it is a mistake, as everything that should be there and is not.
+    let Login { mut proxy, .. } = login;
+    proxy.child.signal("TERM");
+    proxy.child.ended().await;
+    let (status, said) = proxy.rig.refuses().await;
+    assert!(!status.success() && said.contains("secrets.age"), "{said}");
+}
+
+#[tokio::test]
 async fn a_token_at_its_end_goes_out_for_the_upstream_to_judge() {
     let login = Login::start(Speaks::Both).await;
     login.answers_json(json!({"access_token": ACCESS, "expires_in": 0}));

@@ -1,7 +1,7 @@
 //! What `docs/login.md` says, done.
 
 use super::device::approve;
-use crate::minting::provider;
+use crate::minting::{config_of, provider};
 use crate::pages;
 use crate::rig::eventually;
 use crate::rig::proxy::Rig;
@@ -13,18 +13,7 @@ async fn the_page_on_logins_can_be_followed() {
     let dir = tempfile::tempdir().unwrap();
     let provider = provider(&root, 600, dir.path()).await;
     let rig = Rig::new(&root);
-    let port = crate::signing::servers::free().await.port();
-    let page = pages::block("login.md", "yaml");
-    let config = page
-        .replace("auth.crm.example", "auth.test")
-        .replace("api.crm.example", "api.test");
-    assert_ne!(page, config);
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.test: \"{1}\", auth.test: \"{1}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{config}",
-        rig.dir().join("root.pem").display(),
-        provider.server.address,
-    );
+    let (config, port) = config_of("login.md", &provider, &rig).await;
     let changes = [
         ("127.0.0.1:8080", &*format!("127.0.0.1:{port}")),
         ("auth.crm.example", "auth.test"),

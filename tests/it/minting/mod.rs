@@ -8,6 +8,7 @@ mod services;
 mod vault;
 mod vault_lent;
 
+use crate::pages;
 use crate::rig::agent::{Reply, get};
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::root::Root;
@@ -68,6 +69,25 @@ impl Provider {
             .reach_as("auth.test", self.server.address)
             .reach_as("api.test", self.server.address)
     }
+}
+
+/// The config of a page in a rig's folder, with the provider in the place of its hosts, and where its listener is.
+pub async fn config_of(page: &str, provider: &Provider, rig: &Rig) -> (String, u16) {
+    let port = free().await.port();
+    let block = pages::block(page, "yaml");
+    let config = block
+        .replace("auth.crm.example", "auth.test")
+        .replace("api.crm.example", "api.test");
+    assert_ne!(block, config);
+    let upstream = format!(
+        "roots: [{}]\n  resolve: {{ api.test: \"{1}\", auth.test: \"{1}\" }}\n  allow_networks: [127.0.0.0/8]",
+        rig.dir().join("root.pem").display(),
+        provider.server.address,
+    );
+    (
+        format!("listen: [127.0.0.1:{port}]\nupstream:\n  {upstream}\n{config}"),
+        port,
+    )
 }
 
 /// The rule for the API, with a token by these keys of `oauth2`.

@@ -1,10 +1,9 @@
 //! What `docs/tokens.md` says, done.
 
-use super::{BASIC, provider};
+use super::{BASIC, config_of, provider};
 use crate::pages;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
-use std::net::TcpListener;
 
 #[tokio::test]
 async fn the_page_on_tokens_can_be_followed() {
@@ -12,19 +11,8 @@ async fn the_page_on_tokens_can_be_followed() {
     let dir = tempfile::tempdir().unwrap();
     let provider = provider(&root, 600, dir.path()).await;
     let rig = Rig::new(&root);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let page = pages::block("tokens.md", "yaml");
-    let config = page
-        .replace("auth.crm.example", "auth.test")
-        .replace("api.crm.example", "api.test")
-        .replace("client_id: keyferry", "client_id: basic");
-    assert_ne!(page, config);
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.test: \"{1}\", auth.test: \"{1}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{config}",
-        rig.dir().join("root.pem").display(),
-        provider.server.address,
-    );
+    let (config, port) = config_of("tokens.md", &provider, &rig).await;
+    let config = config.replace("client_id: keyferry", "client_id: basic");
     let changes = [
         ("127.0.0.1:8080", &*format!("127.0.0.1:{port}")),
         ("api.crm.example", "api.test"),
