@@ -62,6 +62,9 @@ pub(super) async fn read(file: &EncryptedFile, logins: &[Arc<str>]) -> Result<Ve
     read.await.map_err(failed)?
 }
 
+/// The end of the year 9999, in seconds since 1970.
+const LAST: u64 = 253_402_300_799;
+
 const PREFIX: &str = "login/";
 
 /// Where a token is kept: its login can be told from the name, and nothing else.
@@ -124,7 +127,10 @@ pub(super) fn opened(entry: &Secret) -> Option<Token> {
         field: field.into(),
         stand_in: stand_in.into(),
         secret: Arc::new(Secret::new(token.into_bytes()).ok()?),
-        until: until.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
+        until: match until {
+            Some(seconds) => Some(UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(LAST)))?),
+            None => None,
+        },
         keep: true,
     })
 }

@@ -80,6 +80,9 @@ pub struct Exchange<'a> {
 /// Bytes of a reply at most. Tokens are short.
 const LIMIT: usize = 1024 * 1024;
 
+/// A token that is good for longer than ten years is taken for one that ends then.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Tokens in a reply at most.
 const MOST: usize = 16;
 
@@ -183,12 +186,12 @@ impl Found {
     fn fresh(self, lifetime: Option<Duration>) -> (Range<usize>, Fresh) {
         let has_other = ["refreshtoken", "idtoken"].contains(&&*folded(&self.field));
         let lifetime = lifetime.filter(|_| !has_other);
-        let until = token::stated_end(&self.secret)
-            .or_else(|| lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime)));
+        let now = SystemTime::now();
+        let until = token::stated_end(&self.secret).or_else(|| Some(now + lifetime?.min(LONGEST)));
         let fresh = Fresh {
             field: self.field,
             secret: self.secret,
-            until,
+            until: until.map(|until| until.min(now + LONGEST)),
         };
         (self.span, fresh)
     }

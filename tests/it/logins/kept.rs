@@ -88,13 +88,16 @@ async fn a_login_that_cannot_be_stored_works_and_the_operator_is_told() {
     proxy.child.signal("TERM");
     proxy.child.ended().await;
     let (status, said) = proxy.rig.refuses().await;
-    assert!(!status.success() && said.contains("secrets.age"), "{said}");
+    assert!(!status.success() && said.contains("keyferry/secrets."), "{said}");
 }
 
 #[tokio::test]
 async fn a_token_at_its_end_goes_out_for_the_upstream_to_judge() {
     let login = Login::start(Speaks::Both).await;
-    login.answers_json(json!({"access_token": ACCESS, "expires_in": 0}));
+    for seconds in [u64::MAX, u64::MAX / 2 - 2_000_000_000, 0] {
+        login.answers_json(json!({"access_token": ACCESS, "expires_in": seconds}));
+        assert_eq!(login.asks("code=1").await.status, StatusCode::OK, "{seconds}");
+    }
     let access = login.asks("code=1").await.json()["access_token"]
         .as_str()
         .unwrap()
