@@ -32,6 +32,9 @@ pub enum BadSecret {
     /// CR, LF, NUL or another control byte stands inside: it could forge a header (RFC 9110 §5.5).
     #[error("the value holds a control byte at offset {0}; a credential is one line of text")]
     Control(usize),
+    /// It is no JSON with a text in the field that is wanted.
+    #[error("the value is no JSON object with a text under its `field`")]
+    Field,
 }
 
 impl Secret {

@@ -191,6 +191,8 @@ pub struct SecretSpec {
     pub source: Source,
     /// Whether it is a document of several lines, such as a key, and never sent as it is.
     pub document: bool,
+    /// Where its source holds JSON: which text in it is the value.
+    pub field: Option<Arc<str>>,
     /// What the agent holds instead. Made up in the value's shape when absent.
     pub placeholder: Option<String>,
     /// The environment variables in which `run` hands the placeholder to the agent.

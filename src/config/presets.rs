@@ -59,6 +59,7 @@ impl More {
             name: self.name.as_str().into(),
             source: Source::Env(self.variable.clone()),
             document: false,
+            field: None,
             placeholder: None,
             agent_env: vec![self.variable.clone()],
         }
@@ -97,6 +98,7 @@ impl Preset {
             name: self.name.into(),
             source: Source::Env(variables.first().cloned().unwrap_or_default()),
             document: false,
+            field: None,
             placeholder: None,
             agent_env: variables.to_vec(),
         }

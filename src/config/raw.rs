@@ -137,6 +137,9 @@ section! {
         "timeout" timeout: Option<At<Lasting>>,
         /// An entry of Keyferry's own encrypted file, as `keyferry secret set` names it.
         "store" store: Option<Text>,
+        /// With `env`, `file`, `credential`, `exec` and `store`, where they hold a JSON object: the text in it that is the credential,
+        /// by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
         /// An entry of the Vault.
         "vault" vault: Option<RawVaultEntry>,
         /// A secret of AWS Secrets Manager.

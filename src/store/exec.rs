@@ -2,7 +2,7 @@
 //! is left alone for a while.
 
 use super::error::{Cause, LONGEST};
-use super::source;
+use super::source::{self, Shape};
 use crate::base::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::{ExitStatus, Stdio};
@@ -43,10 +43,10 @@ impl Around {
 ///
 /// # Errors
 /// As [`answer`], and when what it printed is no credential.
-pub(super) async fn run(argv: &[String], timeout: Duration, document: bool, around: Around) -> Result<Secret, Cause> {
+pub(super) async fn run(argv: &[String], timeout: Duration, shape: &Shape, around: Around) -> Result<Secret, Cause> {
     // The bytes move out of their wrapper into the secret, which wipes them.
     let mut bytes = answer(argv, timeout, None, around).await?;
-    source::shaped(std::mem::take(&mut *bytes), document).map_err(|reason| Cause::ExecValue {
+    source::shaped(std::mem::take(&mut *bytes), shape).map_err(|reason| Cause::ExecValue {
         program: argv.first().cloned().unwrap_or_default(),
         reason,
     })

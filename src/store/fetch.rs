@@ -123,7 +123,7 @@ async fn fetch(inner: &Arc<Inner>, slot: &Slot) -> Result<Arc<Held>, Cause> {
     let begun = Instant::now();
     let fetched = match &slot.source {
         Source::Exec { argv, ttl, timeout } => {
-            let secret = exec::run(argv, *timeout, slot.document, exec::Around::Own).await;
+            let secret = exec::run(argv, *timeout, &slot.shape, exec::Around::Own).await;
             secret.map(|secret| Fetched::new(secret, *ttl))
         }
         Source::Minted(mint) => mint::mint(inner, slot, mint).await,

@@ -46,7 +46,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
             after: kept.timeout,
         });
     };
-    let secret = fit(whole?, kept.field.as_deref(), slot.document)?;
+    let secret = fit(whole?, kept.field.as_deref(), slot.shape.document)?;
     Ok(Fetched {
         secret: Some(secret),
         ttl: Some(kept.ttl),

@@ -27,7 +27,7 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
             How::GitHubApp(spec) => github::ask(inner, spec).await,
             How::Gcp(spec) => google::ask(inner, spec).await,
             How::VaultLogin(spec) => vault_lent::login(inner, slot, spec).await,
-            How::Vault(spec) => vault::read(inner, spec, slot.document).await,
+            How::Vault(spec) => vault::read(inner, spec, slot.shape.document).await,
             How::VaultLease(spec) => vault_lent::lease(inner, slot, spec).await,
             How::VaultLent { lease, field } => vault_lent::part(inner, lease, field).await,
         }

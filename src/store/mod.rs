@@ -133,8 +133,8 @@ struct Slot {
     source: Source,
     /// The file it is in, if that is where it lives.
     file: Option<PathBuf>,
-    /// Whether it may be of several lines.
-    document: bool,
+    /// What its value is to be.
+    shape: source::Shape,
     /// Whether a file may be read again.
     watched: bool,
     current: ArcSwapOption<Current>,
@@ -365,21 +365,22 @@ fn stored(encrypted: &EncryptedFile) -> Stored {
 impl Slot {
     fn open(spec: &SecretSpec, stored: &Stored, previous: Option<&Store>) -> Result<Self, Cause> {
         let before = previous.and_then(|store| store.inner.slots.iter().find(|slot| slot.name == spec.name));
-        let same_source = before.filter(|slot| slot.source == spec.source);
+        let same_source = before.filter(|slot| slot.source == spec.source && slot.shape.field == spec.field);
+        let shape = source::Shape::of(spec);
         let file = match &spec.source {
             Source::File(path) => Some(path.clone()),
             Source::Credential(name) => Some(source::credential(name)?),
             _ => None,
         };
         let held = match &spec.source {
-            Source::Env(variable) => Some(Held::new(source::env(variable, spec.document)?)),
+            Source::Env(variable) => Some(Held::new(source::env(variable, &shape)?)),
             Source::File(_) | Source::Credential(_) => match &file {
                 // A pipe gave its value at the start, and has no more to give.
                 Some(path) if same_source.is_some_and(|slot| !slot.watched) && !source::is_regular(path) => None,
                 Some(path) => Some(Held::new(read_file(spec, path, previous.is_none())?)),
                 None => None,
             },
-            Source::Store(entry) => Some(stored_entry(stored, entry, spec.document)?),
+            Source::Store(entry) => Some(stored_entry(stored, entry, &shape)?),
             Source::Exec { .. } | Source::Minted(_) | Source::Kept(_) => None,
         };
         let current = match held {
@@ -397,7 +398,7 @@ impl Slot {
             name: Arc::clone(&spec.name),
             source: spec.source.clone(),
             file,
-            document: spec.document,
+            shape,
             watched,
             current: ArcSwapOption::new(current),
             fetching: Mutex::default(),
@@ -481,10 +482,11 @@ impl Current {
 
 /// A pipe is waited for at the start only: later on there are agents to serve.
 fn read_file(spec: &SecretSpec, path: &Path, may_wait: bool) -> Result<Secret, Cause> {
+    let shape = source::Shape::of(spec);
     let secret = if may_wait {
-        source::file(path, spec.document)?
+        source::file(path, &shape)?
     } else {
-        source::regular(path, spec.document)?
+        source::regular(path, &shape)?
     };
     if source::is_open_to_others(path) {
         tracing::warn!(secret = %spec.name, path = %path.display(), "the file can be read by other users; `chmod 600` closes it");
@@ -492,14 +494,18 @@ fn read_file(spec: &SecretSpec, path: &Path, may_wait: bool) -> Result<Secret, C
     Ok(secret)
 }
 
-fn stored_entry(stored: &Stored, entry: &str, document: bool) -> Result<Arc<Held>, Cause> {
+fn stored_entry(stored: &Stored, entry: &str, shape: &source::Shape) -> Result<Arc<Held>, Cause> {
     let all = stored.as_ref().map_err(Cause::clone)?;
     let found = all.get(entry).ok_or_else(|| Cause::NotStored(entry.to_owned()))?;
+    let unfit = |reason| {
+        let name = entry.to_owned();
+        Cause::Encrypted(Arc::new(encrypted::Error::Value { name, reason }))
+    };
+    if let Some(part) = shape.part(&found.secret) {
+        return part.map(Held::new).map_err(unfit);
+    }
     match found.secret.is_line() {
-        Err(reason) if !document => {
-            let name = entry.to_owned();
-            Err(Cause::Encrypted(Arc::new(encrypted::Error::Value { name, reason })))
-        }
+        Err(reason) if !shape.document => Err(unfit(reason)),
         _ => Ok(Arc::clone(found)),
     }
 }

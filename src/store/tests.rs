@@ -10,6 +10,7 @@ fn spec(name: &str, source: Source) -> SecretSpec {
         name: name.into(),
         source,
         document: false,
+        field: None,
         placeholder: None,
         agent_env: Vec::new(),
     }

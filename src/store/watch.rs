@@ -124,7 +124,7 @@ impl Inner {
         let watched = || self.slots.iter().filter(|slot| slot.watched);
         for slot in watched() {
             if let Some(path) = &slot.file {
-                self.take_up(slot, source::regular(path, slot.document).map(Held::new));
+                self.take_up(slot, source::regular(path, &slot.shape).map(Held::new));
             }
         }
         if watched().any(|slot| matches!(slot.source, Source::Store(_))) {
@@ -139,7 +139,7 @@ impl Inner {
             if let Some(slot) = inner.slots.get(id.index())
                 && let Some(path) = &slot.file
             {
-                inner.take_up(slot, source::regular(path, slot.document).map(Held::new));
+                inner.take_up(slot, source::regular(path, &slot.shape).map(Held::new));
             }
         });
         // What came of it is in the slot.
@@ -158,7 +158,7 @@ impl Inner {
         }
         for slot in &self.slots {
             let Source::Store(entry) = &slot.source else { continue };
-            self.take_up(slot, super::stored_entry(&stored, entry, slot.document));
+            self.take_up(slot, super::stored_entry(&stored, entry, &slot.shape));
         }
     }
 

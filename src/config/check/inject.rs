@@ -145,6 +145,7 @@ fn implied(kind: &str, mint: Mint, scope: &mut Scope<'_>) -> Inject {
         name: name.into(),
         source: Source::Minted(Box::new(mint)),
         document: false,
+        field: None,
         placeholder: None,
         agent_env: Vec::new(),
     });

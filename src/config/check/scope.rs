@@ -130,6 +130,7 @@ impl<'p> Scope<'p> {
                 name: name.into(),
                 source,
                 document: false,
+                field: None,
                 placeholder: None,
                 agent_env: Vec::new(),
             });

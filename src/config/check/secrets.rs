@@ -2,7 +2,7 @@
 
 use super::expand::Expanded;
 use super::kept::Stores;
-use super::mint::Written;
+use super::mint::{Written, word};
 use super::scope::{Scope, name_is_fit, variable_is_fit};
 use crate::base::ids::SecretId;
 use crate::config::leaf::{At, Text};
@@ -13,6 +13,7 @@ use crate::config::raw::{RawConfig, RawSecret, SecretMap};
 use crate::config::read::Findings;
 use aho_corasick::AhoCorasick;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a program may take to print a secret, unless the config says otherwise.
@@ -142,6 +143,7 @@ fn spec(
             .hint("keep it for one of the two");
         return None;
     }
+    let field = field(raw, found);
     let source = source(name, raw, made, scope, found);
     let fit = raw
         .agent_env
@@ -150,7 +152,7 @@ fn spec(
         .filter(|v| !variable_is_fit(v, found))
         .count()
         == 0;
-    let source = source.filter(|_| fit)?;
+    let (source, field) = (source.filter(|_| fit)?, field?);
     let agent_env = match (&raw.agent_env, usual, &source) {
         (Some(written), _, _) => written.0.iter().map(|v| v.value.clone()).collect(),
         (None, Some(usual), _) => usual.to_vec(),
@@ -161,9 +163,26 @@ fn spec(
         name: name.as_str().into(),
         source,
         document,
+        field,
         placeholder: raw.placeholder.as_ref().map(|p| p.value.clone()),
         agent_env,
     })
+}
+
+/// The field of what is one text; the inner `None` is all of it.
+fn field(raw: &SecretMap, found: &mut Findings<'_>) -> Option<Option<Arc<str>>> {
+    let Some(field) = &raw.field else { return Some(None) };
+    let texts = [&raw.env, &raw.file, &raw.credential, &raw.store];
+    if raw.exec.is_none() && !raw.bad && texts.into_iter().all(Option::is_none) {
+        found
+            .error(
+                field.at,
+                "`field` goes with `env`, `file`, `credential`, `exec` and `store`",
+            )
+            .hint("stores of others have a `field` of their own: `{ aws_secret: { id: …, field: … } }`");
+        return None;
+    }
+    word(field, found).map(|field| Some(field.as_str().into()))
 }
 
 fn source(

@@ -115,6 +115,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("secrets: { a: { keyring: { service: x } } }", "{", "`keyring` wants"),
     ("vault: { address: \"https://v.test\", token: t, role: r }\nsecrets: { t: { env: T } }", "{", "`vault` wants one of"),
     ("vault: { address: \"https://v.test\", token: t }\nsecrets: { t: { env: T }, a: { vault: { path: x, dynamic: true, ttl: 5m } } }", "5m", "`dynamic` makes one"),
+    ("secrets: { t: { env: T }, a: { field: k, keyring: { description: x } } }", "k", "`field` goes with"),
     ("secrets: { a: { credential: a/b } }", "a/b", "cannot name a credential"),
     ("secrets: { a: { aws_parameter: { name: x, region: \"a/b\" } } }", "\"a/b", "expected a region"),
     ("secrets: { \"a b\": { env: A } }", "\"a b\"", "cannot name a secret"),

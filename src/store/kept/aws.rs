@@ -89,7 +89,7 @@ enum Signing {
 impl Signing {
     async fn of(inner: &Arc<Inner>, keys: &AwsKeys) -> Result<Self, Cause> {
         let AwsKeys::Secrets { id, secret, token } = keys else {
-            let [id, secret, token] = AWS_VARIABLES.map(|name| source::env(name, false));
+            let [id, secret, token] = AWS_VARIABLES.map(|name| source::env(name, &source::Shape::default()));
             return Ok(Self::Read {
                 id: id?,
                 secret: secret?,

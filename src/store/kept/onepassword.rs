@@ -4,6 +4,7 @@ use super::super::Inner;
 use super::super::error::Cause;
 use super::super::exec::{self, Around};
 use super::super::remote::{answered, unfit};
+use super::super::source::Shape;
 use super::{Whole, ask, refused};
 use crate::base::endpoint::Endpoint;
 use crate::config::kept::{OnePassword, OnePasswordBy};
@@ -29,7 +30,7 @@ pub(super) async fn read(inner: &Arc<Inner>, spec: &OnePassword, timeout: Durati
             let reference = format!("op://{}/{}/{section}{}", spec.vault, spec.item, spec.field);
             let argv = [program.as_str(), "read", "--no-newline", &reference].map(str::to_owned);
             let around = Around::Only("OP_SERVICE_ACCOUNT_TOKEN", shown);
-            let secret = exec::run(&argv, timeout, true, around).await?;
+            let secret = exec::run(&argv, timeout, &Shape::whole(), around).await?;
             Ok(Whole { secret, at: reference })
         }
     }

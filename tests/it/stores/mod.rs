@@ -108,3 +108,87 @@ fn a_credential_of_systemd_is_wanted_where_systemd_passes_none() {
     let (code, said) = tried(&rig.env("CREDENTIALS_DIRECTORY", &there));
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// A document whose field is wanted.
+const DOCUMENT: &str =
+    r#"{"key": "of-NAME-0123456789", "deep": {"list": ["x", "deep-NAME-0123456789"]}, "lines": "a\nb"}"#;
+
+fn set(rig: &Rig, entry: &str, text: &str) {
+    let mut command = rig.command(&["secret", "set", entry]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// A rig with a secret from each source, each a field of a document, and a rule that shows all of them.
+fn from_everywhere(root: &crate::rig::root::Root, api: &Origin, of: impl Fn(&str) -> String) -> Rig {
+    let rig = Rig::new(root)
+        .reach(api)
+        .env("A_VARIABLE", &of("variable"))
+        .secret_spec("variable", "{ env: A_VARIABLE, field: key, agent_env: [] }")
+        .secret_spec("file", "{ file: a.json, field: key }")
+        .secret_spec("program", "{ exec: [cat, program.json], field: /deep/list/1 }")
+        .secret_spec("passed", "{ credential: passed.json, field: key }")
+        .secret_spec("stored", "{ store: a, field: key }");
+    let there = rig.dir().to_str().unwrap().to_owned();
+    for (file, name) in [
+        ("a.json", "file"),
+        ("program.json", "program"),
+        ("passed.json", "passed"),
+    ] {
+        std::fs::write(rig.dir().join(file), of(name)).unwrap();
+    }
+    let names = ["variable", "file", "program", "passed", "stored"];
+    let inject = names
+        .map(|name| format!("{{ header: x-{name}, value: \"${{{name}}}\" }}"))
+        .join(", ");
+    rig.env("CREDENTIALS_DIRECTORY", &there)
+        .rule(&format!("host: api.test, inject: [{inject}]"))
+}
+
+#[tokio::test]
+async fn a_field_is_picked_of_what_a_variable_a_file_a_program_systemd_or_the_encrypted_file_holds() {
+    let root = crate::rig::root::Root::new();
+    let api = Origin::start(&root, "api.test").await;
+    let of = |name: &str| DOCUMENT.replace("NAME", name);
+    let rig = from_everywhere(&root, &api, of);
+    set(&rig, "a", &of("stored"));
+    let proxy = rig.serve().await;
+    let seen = async |name: &str| {
+        assert_eq!(
+            proxy.agent.get("https://api.test/hello").await.status,
+            200,
+            "{}",
+            proxy.child.log()
+        );
+        api.seen().pop().unwrap().all(&format!("x-{name}")).remove(0)
+    };
+    for (name, value) in [
+        ("variable", "of-variable"),
+        ("file", "of-file"),
+        ("program", "deep-program"),
+        ("passed", "of-passed"),
+        ("stored", "of-stored"),
+    ] {
+        assert_eq!(seen(name).await, format!("{value}-0123456789"));
+    }
+    // A new document is taken up, and one without the field is not.
+    std::fs::write(proxy.rig.dir().join("a.json"), "{\"other\": \"never-0123456789\"}").unwrap();
+    eventually("the complaint", || {
+        proxy
+            .child
+            .log()
+            .contains("no JSON object with a text under its `field`")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(seen("file").await, "of-file-0123456789");
+    std::fs::write(proxy.rig.dir().join("a.json"), of("newer")).unwrap();
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while seen("file").await != "of-newer-0123456789" {
+        assert!(tokio::time::Instant::now() < end, "{}", proxy.child.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let log = proxy.child.log();
+    assert!(!log.contains("0123456789"), "{log}");
+}

@@ -10,11 +10,11 @@ import time
 from flask import Flask, jsonify, request
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey, RSAKey
+from joserfc.jwk import RSAKey
 
 port, rsa = sys.argv[1:]
 account = RSAKey.import_key(open(rsa).read())
-cluster = OKPKey.generate_key("Ed25519")
+cluster = RSAKey.generate_key(2048)
 app = Flask(__name__)
 kept, issued = {}, {}
 
@@ -44,7 +44,7 @@ def account_token():
     """A token of the pod's account, as the kubelet has it made."""
     claims = {"iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:prod:keyferry",
               "aud": ["https://kubernetes.default.svc"], "exp": int(time.time() + float(request.args["seconds"]))}
-    return jwt.encode({"alg": "EdDSA"}, claims, cluster, algorithms=["EdDSA"])
+    return jwt.encode({"alg": "RS256"}, claims, cluster)
 
 
 @app.get("/api/v1/namespaces/<namespace>/secrets/<name>")
@@ -53,7 +53,7 @@ def kubernetes(namespace, name):
         return jsonify(kind="Status", status="Failure", code=code), code
 
     try:
-        claims = jwt.decode(bearer(), cluster, algorithms=["EdDSA"]).claims
+        claims = jwt.decode(bearer(), cluster, algorithms=["RS256"]).claims
     except (JoseError, ValueError):
         return status(401)
     if claims["exp"] <= time.time():
