@@ -96,6 +96,11 @@ async fn a_user_that_is_lent_is_renewed_and_another_had_before_the_longest_time_
         "{users:?}"
     );
     assert!((2..=4).contains(&users.len()), "{users:?}");
+    // User and password always belonged together.
+    let pairs = lending.api.seen().into_iter();
+    let pairs = pairs.map(|seen| (seen.all("x-user").remove(0), seen.all("x-password").remove(0)));
+    let pairs: std::collections::BTreeSet<_> = pairs.collect();
+    assert_eq!(pairs.len(), users.len(), "{users:?}");
     assert!(
         !proxy.child.log().contains("could not be fetched"),
         "{}",
@@ -167,6 +172,23 @@ impl Bao {
 }
 
 const ENTRY: &str = "{ vault: { path: payments/stripe, field: key, ttl: 1s, grace: 1s } }";
+
+#[tokio::test]
+async fn a_field_that_one_host_refuses_brings_the_others_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let lending = lending(dir.path(), "1h", "24h").await;
+    let service: Service = Arc::new(|_, _| -> Answer { Box::pin(async { routes::empty(StatusCode::UNAUTHORIZED) }) });
+    let strict = Origin::with(&lending.bao.root, "strict.test", Speaks::Both, service).await;
+    let rule = "name: strict, host: strict.test, inject: [{ header: x-user, value: \"${user}\" }]";
+    let proxy = lending.rig().reach(&strict).rule(rule).serve().await;
+    assert_eq!(proxy.agent.get("https://db.test/").await.status, 200);
+    pass(6.0).await;
+    assert_eq!(proxy.agent.get("https://strict.test/").await.status, 401);
+    assert_eq!(strict.seen().len(), 2, "the user comes anew: {}", proxy.child.log());
+    assert_eq!(proxy.agent.get("https://db.test/").await.status, 200);
+    // The first pair and the next one, and none of a user with the password of another.
+    assert_eq!(lending.api.seen().len(), 2);
+}
 
 #[tokio::test]
 async fn a_login_by_jwt_has_its_token_renewed_and_logs_in_again_when_that_ends() {

@@ -1,13 +1,17 @@
 //! Moto's Secrets Manager and Parameter Store, which check each signature with botocore.
 
 use super::{RULE, given, refusal, tried, until_given};
-use crate::rig::origin::Origin;
+use crate::rig::origin::{Answer, Origin, Service, Speaks};
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
+use crate::rig::routes;
 use crate::rig::tools;
 use crate::signing::servers::{Server, moto};
-use serde_json::Value;
+use http::StatusCode;
+use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const HOSTS: [&str; 2] = ["secretsmanager.eu-west-1.amazonaws.com", "ssm.eu-west-1.amazonaws.com"];
 const JSON: &str = r#"{"key":"sk-first-0123456789","db":{"password":"nested-0123456789"}}"#;
@@ -181,6 +185,46 @@ async fn what_aws_refuses_is_told_in_words_and_lets_nothing_out() {
     let said = refusal(&proxy, &aws.api).await;
     assert!(said.contains("`AWS_ACCESS_KEY_ID` is not set"), "{said}");
     assert_eq!(aws.api.connections(), 0);
+}
+
+#[tokio::test]
+async fn temporary_keys_that_have_ended_are_asked_for_anew_once() {
+    let root = Root::new();
+    // Moto's keys never end: what stands here says so of the first ones, as AWS does, once it is told to.
+    let ended = Arc::new(AtomicBool::new(false));
+    let say = Arc::clone(&ended);
+    let service: Service = Arc::new(move |request, _| -> Answer {
+        let first = request.headers()["x-amz-security-token"] == "first-token-0123456789";
+        let ended = say.load(Ordering::Relaxed);
+        Box::pin(async move {
+            if first && ended {
+                let mut refused =
+                    routes::json(&json!({"__type": "com.amazonaws#ExpiredTokenException", "message": "ended"}));
+                *refused.status_mut() = StatusCode::BAD_REQUEST;
+                return refused;
+            }
+            routes::json(&json!({"SecretString": if first { "value-of-first" } else { "value-of-second" }}))
+        })
+    });
+    let store = Origin::with(&root, HOSTS[0], Speaks::Both, service).await;
+    let api = Origin::start(&root, "api.test").await;
+    let rig = Rig::new(&root).reach(&store).reach(&api).rule(RULE);
+    std::fs::write(rig.dir().join("token"), "first-token-0123456789").unwrap();
+    let keys = "aws: { region: eu-west-1, access_key_id: id, secret_access_key: id, session_token: token }";
+    let rig = rig
+        .config(keys)
+        .secret("ID", "key-0123456789")
+        .secret_spec("token", "{ exec: [cat, token] }")
+        .secret_spec("key", "{ aws_secret: { id: x, ttl: 1s, grace: 1s } }");
+    let proxy = rig.serve().await;
+    assert_eq!(given(&proxy, &api).await.as_deref(), Some("value-of-first"));
+    // They must have some age.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    std::fs::write(proxy.rig.dir().join("token"), "second-token-0123456789").unwrap();
+    ended.store(true, Ordering::Relaxed);
+    until_given(&proxy, &api, "value-of-second").await;
+    let log = proxy.child.log();
+    assert!(!log.contains("could not be fetched"), "{log}");
 }
 
 #[tokio::test]
