@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 /// A program, what it answered, and who waits for it.
@@ -28,7 +28,7 @@ pub struct Program(Arc<Inner>);
 struct Inner {
     name: Arc<str>,
     spec: program::Program,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     kept: Mutex<Kept>,
     tasks: Tasks,
 }
@@ -84,7 +84,7 @@ impl Program {
         Self(Arc::new(Inner {
             name,
             spec: spec.clone(),
-            turns: Semaphore::new(spec.concurrent),
+            turns: Arc::new(Semaphore::new(spec.concurrent)),
             kept: Mutex::default(),
             tasks: tasks.clone(),
         }))
@@ -100,16 +100,7 @@ impl Program {
     /// # Errors
     /// When the program fails, takes too long or answers what cannot be used.
     pub async fn ask(&self, question: Question<'_>) -> Result<Arc<Answer>, Error> {
-        let mut running = match self.0.join(question) {
-            Joined::Kept(answer) => return Ok(answer),
-            Joined::Running(running) => running,
-        };
-        let ended = running.wait_for(Option::is_some).await;
-        let ending = match ended.as_deref() {
-            Ok(Some(ending)) => ending.clone(),
-            Ok(None) | Err(_) => Err(Cause::Stopping),
-        };
-        ending.map_err(|cause| Error {
+        self.0.ask(question).await.map_err(|cause| Error {
             name: Arc::clone(&self.0.name),
             cause,
         })
@@ -122,45 +113,61 @@ enum Joined {
 }
 
 impl Inner {
-    /// The answer that is kept, the run under way, or one that is begun now. It is a task of its own: the first who asked
-    /// may go away, the others still wait.
-    fn join(self: &Arc<Self>, question: Question<'_>) -> Joined {
-        let agent = question.agent.0;
-        let key = question.key();
+    async fn ask(self: &Arc<Self>, question: Question<'_>) -> Ending {
+        let begun = Instant::now();
+        let joined = self.kept.lock().joined(question);
+        let joined = match joined {
+            Some(joined) => joined,
+            None => {
+                // Whoever asks waits for the turn: one that goes away leaves nothing behind.
+                let turn = Arc::clone(&self.turns).acquire_owned();
+                let turn = tokio::time::timeout(self.spec.timeout, turn).await;
+                let turn = turn.map_err(|_| self.late())?.map_err(|_| Cause::Stopping)?;
+                self.begin(question, turn, begun)
+            }
+        };
+        let mut running = match joined {
+            Joined::Kept(answer) => return Ok(answer),
+            Joined::Running(running) => running,
+        };
+        let ended = running.wait_for(Option::is_some).await;
+        match ended.as_deref() {
+            Ok(Some(ending)) => ending.clone(),
+            Ok(None) | Err(_) => Err(Cause::Stopping),
+        }
+    }
+
+    /// Runs the program, unless whoever had the turn before was answered for all. The run is a task of its own: the first who
+    /// asked may go away, the others still wait.
+    fn begin(self: &Arc<Self>, question: Question<'_>, turn: OwnedSemaphorePermit, begun: Instant) -> Joined {
         let mut kept = self.kept.lock();
-        if let Some(answer) = kept.fresh(&[Key::Rule, Key::Agent(agent), key]) {
-            return Joined::Kept(answer);
+        if let Some(joined) = kept.joined(question) {
+            return joined;
         }
-        // One whose task is gone without an ending counts as none.
-        if let Some(running) = kept.running.get(&key).filter(|running| running.has_changed().is_ok()) {
-            return Joined::Running(running.clone());
-        }
+        let (agent, key, input) = (question.agent.0, question.key(), question.json());
         let (tell, running) = watch::channel(None);
         kept.running.insert(key, running.clone());
-        let (inner, input) = (Arc::clone(self), question.json());
+        let inner = Arc::clone(self);
         self.tasks.spawn(async move {
-            let ending = inner.run(agent, key, &input).await;
+            let ending = inner.run(agent, key, &input, begun).await;
             inner.kept.lock().running.remove(&key);
             if let Err(cause) = &ending {
                 tracing::warn!(secret = %inner.name, %cause, "a program had no answer");
             }
             tell.send_replace(Some(ending));
+            drop(turn);
         });
         Joined::Running(running)
     }
 
-    async fn run(&self, agent: AgentId, key: Key, input: &[u8]) -> Ending {
-        let begun = Instant::now();
-        let late = |_| Cause::ExecTimeout {
+    fn late(&self) -> Cause {
+        Cause::ExecTimeout {
             program: self.spec.argv.first().cloned().unwrap_or_default(),
             after: self.spec.timeout,
-        };
-        let turn = tokio::time::timeout(self.spec.timeout, self.turns.acquire()).await;
-        let _turn = turn.map_err(late)?.map_err(|_| Cause::Stopping)?;
-        // Whoever had the turn before may have been answered for all.
-        if let Some(answer) = self.kept.lock().fresh(&[Key::Rule, Key::Agent(agent)]) {
-            return Ok(answer);
         }
+    }
+
+    async fn run(&self, agent: AgentId, key: Key, input: &[u8], begun: Instant) -> Ending {
         let left = self.spec.timeout.saturating_sub(begun.elapsed());
         let bytes = exec::answer(&self.spec.argv, left, Some(input), Around::Bare).await?;
         let unfit = |reason: &str| Cause::ExecAnswer {
@@ -182,6 +189,17 @@ impl Inner {
 }
 
 impl Kept {
+    /// The answer that is kept, or the run under way.
+    fn joined(&self, question: Question<'_>) -> Option<Joined> {
+        let key = question.key();
+        if let Some(answer) = self.fresh(&[Key::Rule, Key::Agent(question.agent.0), key]) {
+            return Some(Joined::Kept(answer));
+        }
+        // One whose task is gone without an ending counts as none.
+        let running = self.running.get(&key).filter(|running| running.has_changed().is_ok());
+        running.cloned().map(Joined::Running)
+    }
+
     fn fresh(&self, keys: &[Key]) -> Option<Arc<Answer>> {
         let now = Instant::now();
         let mut answers = keys.iter().filter_map(|key| self.answers.get(key));

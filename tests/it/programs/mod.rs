@@ -12,6 +12,7 @@ use http::HeaderValue;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Notes each question and how many run; answers as the path of the URL says.
 const PROGRAM: &str = r#"#!/usr/bin/env python3
@@ -172,7 +173,7 @@ async fn an_answer_serves_whom_it_says_until_it_ends_and_one_run_serves_all_who_
     ask("once").await;
     assert_eq!(runs(), 4, "what says no end is not kept");
     ask("brief").await;
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     ask("brief").await;
     assert_eq!(runs(), 6, "what has ended is asked for again");
     ask("agent/a").await;
@@ -193,6 +194,21 @@ async fn no_more_of_a_program_run_at_one_time_than_the_rule_says() {
     assert!(join_all(asks).await.iter().all(|status| *status == 200));
     let (questions, most) = asked(proxy.rig.dir());
     assert_eq!((questions.len(), most), (8, 2));
+}
+
+#[tokio::test]
+async fn who_goes_away_while_waiting_for_a_program_leaves_no_run_behind() {
+    let (_origin, proxy) = before("concurrent: 1").await;
+    let asks = (0..20).map(|number| {
+        let agent = &proxy.agent;
+        async move { agent.get(&format!("https://api.test/pause/{number}")).await.status }
+    });
+    let none = tokio::time::timeout(Duration::from_millis(250), join_all(asks)).await;
+    assert!(none.is_err(), "all were answered before they could go away");
+    // One more waits its turn behind whatever is left.
+    assert_eq!(proxy.agent.get("https://api.test/pause/last").await.status, 200);
+    let (questions, _) = asked(proxy.rig.dir());
+    assert!(questions.len() <= 3, "{} runs for one who stayed", questions.len());
 }
 
 #[tokio::test]
