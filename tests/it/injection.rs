@@ -131,6 +131,32 @@ async fn a_cookie_that_a_host_sets_again_comes_back_masked_and_the_agents_copy_g
 }
 
 #[tokio::test]
+async fn the_page_on_cookies_can_be_followed() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "forum.example").await;
+    let rig = Rig::new(&root);
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let config = format!(
+        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ forum.example: \"{}\" }}\n  \
+         allow_networks: [127.0.0.0/8]\n{}",
+        rig.dir().join("root.pem").display(),
+        origin.address,
+        crate::pages::block("cookie.md", "yaml")
+    );
+    let changes = [("127.0.0.1:8080", &*format!("127.0.0.1:{port}"))];
+    let output = crate::pages::run(&rig, "cookie.md", &config, &changes).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("`session`"), "{said}");
+    let seen = origin.seen();
+    let last = seen.last().expect("no request came");
+    assert_eq!(last.all("cookie"), ["session=the-session-of-the-forum; theme=dark"]);
+}
+
+#[tokio::test]
 async fn a_placeholder_in_a_basic_password_is_swapped_inside_its_encoding() {
     let ask = || {
         let mut ask = get("https://api.test/");
