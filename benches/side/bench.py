@@ -7,28 +7,20 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import loads
 import peers
 import report
-from net import Net
+from net import folder_for, laid_out
 
 
 def main():
     options = arguments()
-    work = Path(tempfile.mkdtemp(prefix="keyferry-bench-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    network = None
-    try:
-        network = Net(work, os.environ["SIDE"], options.load_cpu, options.proxy_cpu)
-        sys.exit(session(options, network, work))
-    finally:
-        if network:
-            network.stop()
-        shutil.rmtree(work, ignore_errors=True)
+    with laid_out(options) as network:
+        sys.exit(session(options, network, network.work))
 
 
 def arguments():
@@ -60,8 +52,7 @@ def session(options, network, work):
     chosen = [name for name in loads.LOADS if not begins or name.startswith(begins)]
     if options.list:
         return 0
-    out = Path(options.out or Path(os.environ["SIDE_PEERS"]).parent / "bench")
-    out.mkdir(parents=True, exist_ok=True)
+    out = folder_for(options)
     results, started = [], time.strftime("%Y-%m-%d %H:%M")
     with open(out / "raw.jsonl", "w") as raw:
         for name in chosen:

@@ -7,16 +7,14 @@ In interleaved rounds: each step once, and then again.
 import argparse
 import csv
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 
 import peers
 from bench import measure, say
 from loads import Load
-from net import API, AUTHORIZATION, PORT, Net
+from net import API, AUTHORIZATION, PORT, folder_for, laid_out
 
 PLACEHOLDER = "side-placeholder-0123456789abcdef"
 PATHS = "allow: ['GET /**', 'POST /**'], "
@@ -70,32 +68,25 @@ def main():
     parser.add_argument("--load-cpu", type=int, default=0)
     parser.add_argument("--proxy-cpu", type=int, default=1)
     options = parser.parse_args()
-    out = Path(options.out or Path(os.environ["SIDE_PEERS"]).parent / "bench")
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="keyferry-bench-"))
-    network = None
-    try:
-        network = Net(work, os.environ["SIDE"], options.load_cpu, options.proxy_cpu)
-        costs = {(step, load): [] for step in range(len(STEPS)) for load in LOADS}
+    out = folder_for(options)
+    costs = {(step, load): [] for step in range(len(STEPS)) for load in LOADS}
+    with laid_out(options) as network:
         for number in range(options.rounds):
             for step, load in costs:
-                costs[step, load].append(cost(options, network, work / f"{step}-{number}", STEPS[step], load))
-        text = table({at: median(found) for at, found in costs.items()})
-        (out / "features.md").write_text(text)
-        with open(out / "features.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["step", "load", "cpu_us", "min", "max"])
-            writer.writerows([STEPS[step][0], load, median(found), min(found), max(found)] for (step, load), found in costs.items())
-        print(text)
-    finally:
-        if network:
-            network.stop()
-        shutil.rmtree(work, ignore_errors=True)
+                costs[step, load].append(cost(options, network, f"{step}-{number}", STEPS[step], load))
+    text = table({at: median(found) for at, found in costs.items()})
+    (out / "features.md").write_text(text)
+    with open(out / "features.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "load", "cpu_us", "min", "max"])
+        writer.writerows([STEPS[step][0], load, median(found), min(found), max(found)] for (step, load), found in costs.items())
+    print(text)
 
 
-def cost(options, network, folder, step, load):
+def cost(options, network, name, step, load):
     """Microseconds of processor time for a request."""
-    told = measure(options, network, folder, Step(network, Path(os.environ["SIDE_PEERS"]), step), Load(f"kept --connections 32 --path {LOADS[load]}", ""))
+    peer = Step(network, Path(os.environ["SIDE_PEERS"]), step)
+    told = measure(options, network, network.work / name, peer, Load(f"kept --connections 32 --path {LOADS[load]}", ""))
     if told.get("failed") or told.get("errors"):
         sys.exit(f"{step[0]}: {told}")
     say(f"{step[0]}, {load}: {told['cpu_s_per_1000'] * 1000:.1f} µs")

@@ -7,9 +7,7 @@ Starts it anew for every value, in interleaved rounds: every value once, and the
 import argparse
 import csv
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,7 +17,7 @@ import chart
 import peers
 from bench import measure, say
 from loads import Load
-from net import Net
+from net import folder_for, laid_out
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -71,30 +69,22 @@ def main():
     parser.add_argument("--load-cpu", type=int, default=0)
     parser.add_argument("--proxy-cpu", type=int, default=1)
     options = parser.parse_args()
-    out = Path(options.out or Path(os.environ["SIDE_PEERS"]).parent / "bench")
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="keyferry-bench-"))
-    network = None
-    try:
-        network = Net(work, os.environ["SIDE"], options.load_cpu, options.proxy_cpu)
+    out = folder_for(options)
+    with laid_out(options) as network:
         panels, rows = [], []
         for name in options.axes.split(","):
-            found = grown(options, network, work, name)
+            found = grown(options, network, name)
             panels.append((AXES[name], found))
             rows += [(name, value, *figures) for value, figures in found.items()]
-        with open(out / "growth.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["axis", "value", "cpu_us", "peak_mib"])
-            writer.writerows(rows)
-        (out / "growth.svg").write_text(drawn(panels))
-        say(f"written to {out}")
-    finally:
-        if network:
-            network.stop()
-        shutil.rmtree(work, ignore_errors=True)
+    with open(out / "growth.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["axis", "value", "cpu_us", "peak_mib"])
+        writer.writerows(rows)
+    (out / "growth.svg").write_text(drawn(panels))
+    say(f"written to {out}")
 
 
-def grown(options, network, work, name):
+def grown(options, network, name):
     """For each value, the median of the processor time, and of the most memory."""
     axis = AXES[name]
     values = [value for value in axis.values if value <= options.most]
@@ -107,7 +97,7 @@ def grown(options, network, work, name):
             # On both, it shares one with the load, which has its own bound: only the time it takes is looked at.
             network.proxy_cpu = options.proxy_cpu if name != "processors" or value == 1 else (options.load_cpu, options.proxy_cpu)
             peer = peers.Keyferry(network, Path(os.environ["SIDE_PEERS"]))
-            told = measure(options, network, work / f"{name}-{value}-{number}", peer, axis.load(value))
+            told = measure(options, network, network.work / f"{name}-{value}-{number}", peer, axis.load(value))
             if told.get("failed") or told.get("errors"):
                 sys.exit(f"{name} {value}: {told}")
             figures = (axis.of(told, value), told["rss_peak_kib"] * KIB / MIB)

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -108,6 +110,27 @@ class Net:
     def stop(self):
         for process in self.running:
             end(process)
+
+
+@contextlib.contextmanager
+def laid_out(options):
+    """The network of one session, which is gone after it."""
+    work = Path(tempfile.mkdtemp(prefix="keyferry-bench-"))
+    network = None
+    try:
+        network = Net(work, os.environ["SIDE"], options.load_cpu, options.proxy_cpu)
+        yield network
+    finally:
+        if network:
+            network.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def folder_for(options):
+    """Where the figures of a session go."""
+    out = Path(options.out or Path(os.environ["SIDE_PEERS"]).parent / "bench")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def make_certificates(folder: Path):
