@@ -5,7 +5,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ from net import folder_for, laid_out
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with laid_out(options) as network:
         sys.exit(session(options, network, network.work))
 

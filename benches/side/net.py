@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -115,6 +116,8 @@ class Net:
 @contextlib.contextmanager
 def laid_out(options):
     """The network of one session, which is gone after it."""
+    # However it ends, nothing that it started is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = Path(tempfile.mkdtemp(prefix="keyferry-bench-"))
     network = None
     try:

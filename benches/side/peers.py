@@ -101,6 +101,8 @@ class Keyferry(Peer):
         return (
             f"listen: [{{ bind: '127.0.0.1:{LISTEN}', speak: {speak} }}]\nca: {{ dir: '{self.dir}/ca' }}\n"
             f"upstream: {{ roots: ['{self.net.certs}/origin-ca.pem'], allow_networks: [127.0.0.0/8] }}\n"
+            # All the load is one agent's, which would have a tenth of these.
+            "limits: { connections: 12000, agent_connections: 12000, agent_requests: 12000 }\n"
         )
 
     def command(self, load):
