@@ -135,19 +135,8 @@ async fn the_page_on_cookies_can_be_followed() {
     let root = Root::new();
     let origin = Origin::start(&root, "forum.example").await;
     let rig = Rig::new(&root);
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ forum.example: \"{}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{}",
-        rig.dir().join("root.pem").display(),
-        origin.address,
-        crate::pages::block("cookie.md", "yaml")
-    );
-    let changes = [("127.0.0.1:8080", &*format!("127.0.0.1:{port}"))];
+    let (config, listen) = crate::pages::served(&rig, "cookie.md", "forum.example", origin.address);
+    let changes = [("127.0.0.1:8080", &*listen)];
     let output = crate::pages::run(&rig, "cookie.md", &config, &changes).await;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("`session`"), "{said}");

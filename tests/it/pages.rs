@@ -2,6 +2,7 @@
 
 use crate::rig::proxy::Rig;
 use crate::rig::tools;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -23,6 +24,19 @@ pub fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect();
     assert!(!blocks.is_empty(), "docs/{page} has no {language} block");
     blocks
+}
+
+/// A page's config with a listener on a free port, also returned, and with `host` at `address` below the rig's root.
+pub fn served(rig: &Rig, page: &str, host: &str, address: SocketAddr) -> (String, String) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let config = format!(
+        "listen: [{listen}]\nupstream:\n  roots: [{}]\n  resolve: {{ {host}: \"{address}\" }}\n  \
+         allow_networks: [127.0.0.0/8]\n{}",
+        rig.dir().join("root.pem").display(),
+        block(page, "yaml")
+    );
+    (config, listen)
 }
 
 /// Runs a page's commands in the rig's folder, after `changes` for the addresses of the test, with the

@@ -7,11 +7,10 @@
 use super::engine::{Caller, PATIENCE};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most that is read of an answer, in bytes; what is asked for is a few thousand.
 const MOST: u64 = 4 << 20;
@@ -45,9 +44,8 @@ impl Daemon {
         if variable("DOCKER_CONTEXT").is_some_and(|context| context != "default") {
             return None;
         }
-        let dir = |name: &OsStr| PathBuf::from(name);
-        let config = variable("DOCKER_CONFIG").map(dir);
-        let config = config.or_else(|| Some(dir(variable("HOME")?).join(".docker")));
+        let config = variable("DOCKER_CONFIG").map(PathBuf::from);
+        let config = config.or_else(|| Some(Path::new(variable("HOME")?).join(".docker")));
         let text = config.and_then(|dir| fs::read(dir.join("config.json")).ok());
         let config: ClientConfig = match text {
             Some(text) => serde_json::from_slice(&text).ok()?,

@@ -4,7 +4,6 @@ use super::{key64, verifier};
 use crate::pages;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
-use std::net::TcpListener;
 
 #[tokio::test]
 async fn the_page_on_signatures_can_be_followed() {
@@ -12,16 +11,9 @@ async fn the_page_on_signatures_can_be_followed() {
     let dir = tempfile::tempdir().unwrap();
     let server = verifier(&root, &["api.exchange.example"], dir.path()).await;
     let rig = Rig::new(&root);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.exchange.example: \"{}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{}",
-        rig.dir().join("root.pem").display(),
-        server.address,
-        pages::block("hmac.md", "yaml")
-    );
+    let (config, listen) = pages::served(&rig, "hmac.md", "api.exchange.example", server.address);
     let changes = [
-        ("127.0.0.1:8080", &*format!("127.0.0.1:{port}")),
+        ("127.0.0.1:8080", &*listen),
         ("the-api-secret", &key64()),
         ("the-key-id", "key-id-0001"),
     ];

@@ -5,7 +5,6 @@ use crate::pages;
 use crate::rig::nginx::Nginx;
 use crate::rig::proxy::Rig;
 use crate::rig::root::{Root, Validity};
-use std::net::TcpListener;
 
 const SERVER: &str = "
   server {
@@ -22,15 +21,8 @@ async fn the_page_on_client_certificates_can_be_followed() {
     write(rig.dir(), "client", &clients.client(&["keyferry"], Validity::Now));
     std::fs::write(rig.dir().join("clients.pem"), clients.pem()).unwrap();
     let (_nginx, address) = Nginx::start(rig.dir(), SERVER).await;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.partner.example: \"{address}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{}",
-        rig.dir().join("root.pem").display(),
-        pages::block("mtls.md", "yaml")
-    );
-    let port = format!("127.0.0.1:{port}");
-    let output = pages::run(&rig, "mtls.md", &config, &[("127.0.0.1:8080", &port)]).await;
+    let (config, listen) = pages::served(&rig, "mtls.md", "api.partner.example", address);
+    let output = pages::run(&rig, "mtls.md", &config, &[("127.0.0.1:8080", &listen)]).await;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         said.contains("the client certificate `partner`, shown in the TLS handshake"),

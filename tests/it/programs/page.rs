@@ -4,7 +4,6 @@ use crate::pages;
 use crate::rig::origin::Origin;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
-use std::net::TcpListener;
 
 #[tokio::test]
 async fn the_page_on_programs_can_be_followed() {
@@ -12,16 +11,8 @@ async fn the_page_on_programs_can_be_followed() {
     let origin = Origin::start(&root, "api.internal.example").await;
     let rig = Rig::new(&root);
     std::fs::write(rig.dir().join("answer"), pages::block("exec.md", "python")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ api.internal.example: \"{}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{}",
-        rig.dir().join("root.pem").display(),
-        origin.address,
-        pages::block("exec.md", "yaml")
-    );
-    let port = format!("127.0.0.1:{port}");
-    let output = pages::run(&rig, "exec.md", &config, &[("127.0.0.1:8080", &port)]).await;
+    let (config, listen) = pages::served(&rig, "exec.md", "api.internal.example", origin.address);
+    let output = pages::run(&rig, "exec.md", &config, &[("127.0.0.1:8080", &listen)]).await;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         said.contains("the headers that `") && said.contains("answer` answers with"),

@@ -4,7 +4,6 @@ use super::servers::s3s;
 use crate::pages;
 use crate::rig::proxy::Rig;
 use crate::rig::root::Root;
-use std::net::TcpListener;
 
 #[tokio::test]
 async fn the_page_on_aws_can_be_followed() {
@@ -15,16 +14,8 @@ async fn the_page_on_aws_can_be_followed() {
     let server = s3s(&root, host, id, secret, dir.path()).await;
     std::fs::create_dir(dir.path().join("s3/reports")).unwrap();
     let rig = Rig::new(&root);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "listen: [127.0.0.1:{port}]\nupstream:\n  roots: [{}]\n  resolve: {{ {host}: \"{}\" }}\n  \
-         allow_networks: [127.0.0.0/8]\n{}",
-        rig.dir().join("root.pem").display(),
-        server.address,
-        pages::block("aws.md", "yaml")
-    );
-    let port = format!("127.0.0.1:{port}");
-    let output = pages::run(&rig, "aws.md", &config, &[("127.0.0.1:8080", &port)]).await;
+    let (config, listen) = pages::served(&rig, "aws.md", host, server.address);
+    let output = pages::run(&rig, "aws.md", &config, &[("127.0.0.1:8080", &listen)]).await;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("a signature of `aws-id` as AWS has it"), "{said}");
     assert!(
