@@ -163,15 +163,10 @@ impl Injector {
             ..Armed::default()
         };
         let tokens = self.captured.now();
-        // A program sees nothing that others placed; a signature is made of what all others have left.
-        let mut order: Vec<&Inject> = inject.iter().collect();
-        order.sort_by_key(|one| match one {
-            Inject::Program(_) => 0,
-            Inject::SigV4(_) | Inject::Hmac(_) => 2,
-            _ => 1,
-        });
-        for one in order {
-            self.place(permitted, one, &tokens, &mut armed).await?;
+        for turn in Turn::ALL {
+            for one in inject.iter().filter(|one| Turn::of(one) == turn) {
+                self.place(permitted, one, &tokens, &mut armed).await?;
+            }
         }
         let filled = std::mem::take(&mut armed.filled);
         let names = inject.iter().flat_map(injected).chain(filled).collect();
@@ -533,6 +528,26 @@ impl Prepared {
     fn add_to(&self, armed: &mut Armed) {
         armed.needles.push(Arc::clone(&self.needles));
         armed.needles.extend(self.before.clone());
+    }
+}
+
+/// When one is placed: a program sees nothing that others placed; a signature is made of what all others have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Program,
+    Other,
+    Signature,
+}
+
+impl Turn {
+    const ALL: [Self; 3] = [Self::Program, Self::Other, Self::Signature];
+
+    fn of(one: &Inject) -> Self {
+        match one {
+            Inject::Program(_) => Self::Program,
+            Inject::SigV4(_) | Inject::Hmac(_) => Self::Signature,
+            _ => Self::Other,
+        }
     }
 }
 
