@@ -5,7 +5,7 @@ mod faults;
 mod oauth2;
 mod page;
 mod services;
-mod vault;
+pub mod vault;
 mod vault_lent;
 
 use crate::pages;

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use std::process::Command;
 
 /// A real OpenBao behind TLS, and an API.
-pub(super) struct Bao {
-    pub(super) root: Root,
-    pub(super) server: Server,
+pub struct Bao {
+    pub root: Root,
+    pub server: Server,
     api: Origin,
 }
 
-pub(super) async fn bao(dir: &std::path::Path) -> Bao {
+pub async fn bao(dir: &std::path::Path) -> Bao {
     let root = Root::new();
     let at = free().await;
     let program = tools::python().parent().unwrap().join("bao-server");
@@ -46,7 +46,7 @@ pub(super) async fn bao(dir: &std::path::Path) -> Bao {
 
 impl Bao {
     /// Asks it as its operator does, past Keyferry.
-    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
         let mut curl = Command::new(tools::need("curl"));
         curl.args(["-sS", "--fail", "-X", method, "-H", "X-Vault-Token: root-token"]);
         curl.arg(format!("http://{}/v1/{path}", self.server.plain));
@@ -60,11 +60,11 @@ impl Bao {
             .then(|| serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
-    pub(super) fn put(&self, path: &str, body: &Value) -> Option<Value> {
+    pub fn put(&self, path: &str, body: &Value) -> Option<Value> {
         self.ask("POST", path, Some(body))
     }
 
-    pub(super) fn rig(&self, vault: &str) -> Rig {
+    pub fn rig(&self, vault: &str) -> Rig {
         Rig::new(&self.root)
             .reach(&self.api)
             .reach_as("vault.test", self.server.address)
@@ -73,7 +73,7 @@ impl Bao {
     }
 
     /// What goes out with one request; nothing when it is refused.
-    pub(super) async fn given(&self, proxy: &Proxy) -> Option<String> {
+    pub async fn given(&self, proxy: &Proxy) -> Option<String> {
         let reply = proxy.agent.get("https://api.test/hello").await;
         match reply.status.as_u16() {
             200 => Some(self.api.seen().pop().unwrap().all("authorization").remove(0)),

@@ -9,13 +9,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// A folder that is mounted as the kubelet does it: `..data` leads to the folder of now, and is swapped by a rename.
-struct Mounted {
+pub struct Mounted {
     path: PathBuf,
     count: std::cell::Cell<u32>,
 }
 
 impl Mounted {
-    fn new(path: PathBuf, name: &str, text: &str) -> Self {
+    pub fn new(path: PathBuf, name: &str, text: &str) -> Self {
         std::fs::create_dir(&path).unwrap();
         let count = std::cell::Cell::new(0);
         let mounted = Self { path, count };
@@ -24,7 +24,7 @@ impl Mounted {
         mounted
     }
 
-    fn publish(&self, name: &str, text: &str) {
+    pub fn publish(&self, name: &str, text: &str) {
         let number = self.count.replace(self.count.get() + 1);
         let folder = format!("..2026_{number}");
         std::fs::create_dir(self.path.join(&folder)).unwrap();

@@ -7,6 +7,7 @@ mod kubernetes;
 mod onepassword;
 mod services;
 mod table;
+mod vault;
 
 use crate::rig::agent::get;
 use crate::rig::origin::Origin;

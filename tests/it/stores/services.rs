@@ -46,6 +46,11 @@ impl Services {
         self.operator("POST", &format!("account?seconds={seconds}"), "")
     }
 
+    /// One of the account of that name in a namespace that is not Keyferry's.
+    pub fn stranger(&self) -> String {
+        self.operator("POST", "account?seconds=3600&namespace=other", "")
+    }
+
     /// Every token that it handed out is worth nothing any more.
     pub fn revoke(&self) {
         self.operator("DELETE", "tokens", "");

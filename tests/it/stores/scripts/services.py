@@ -42,9 +42,37 @@ def keep(name):
 @app.post("/operator/account")
 def account_token():
     """A token of the pod's account, as the kubelet has it made."""
-    claims = {"iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:prod:keyferry",
-              "aud": ["https://kubernetes.default.svc"], "exp": int(time.time() + float(request.args["seconds"]))}
+    account = {"namespace": request.args.get("namespace", "prod"), "serviceaccount": {"name": "keyferry", "uid": "uid-of-keyferry"}}
+    now = int(time.time())
+    claims = {"iss": "https://kubernetes.default.svc", "sub": f"system:serviceaccount:{account['namespace']}:keyferry",
+              "aud": ["https://kubernetes.default.svc"], "kubernetes.io": account,
+              "iat": now, "nbf": now, "exp": now + int(request.args["seconds"])}
     return jwt.encode({"alg": "RS256"}, claims, cluster)
+
+
+def account_of(token):
+    """What a token of the cluster's says, while it is good; nothing otherwise."""
+    try:
+        claims = jwt.decode(token, cluster, algorithms=["RS256"]).claims
+    except (JoseError, ValueError):
+        return None
+    return claims if claims["exp"] > time.time() else None
+
+
+@app.post("/apis/authentication.k8s.io/v1/tokenreviews")
+def review():
+    """Whose token this is. One that is asked for audiences names those that the token is for: who asks must find its own there, or
+    take the token for one of somebody who knows of no audiences."""
+    if account_of(bearer()) is None:
+        return jsonify(kind="Status", status="Failure", code=401), 401
+    spec = request.get_json()["spec"]
+    claims = account_of(spec["token"])
+    shared = [one for one in spec.get("audiences", claims["aud"]) if one in claims["aud"]] if claims else []
+    status = {"authenticated": False, "error": "invalid bearer token"}
+    if shared:
+        user = {"username": claims["sub"], "uid": claims["kubernetes.io"]["serviceaccount"]["uid"], "groups": []}
+        status = {"authenticated": True, "user": user, "audiences": shared}
+    return jsonify(kind="TokenReview", apiVersion="authentication.k8s.io/v1", status=status), 201
 
 
 @app.get("/api/v1/namespaces/<namespace>/secrets/<name>")
@@ -52,11 +80,7 @@ def kubernetes(namespace, name):
     def status(code):
         return jsonify(kind="Status", status="Failure", code=code), code
 
-    try:
-        claims = jwt.decode(bearer(), cluster, algorithms=["RS256"]).claims
-    except (JoseError, ValueError):
-        return status(401)
-    if claims["exp"] <= time.time():
+    if account_of(bearer()) is None:
         return status(401)
     if namespace != "prod":
         return status(403)
