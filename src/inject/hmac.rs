@@ -68,7 +68,7 @@ pub(super) fn sign(permitted: &mut Permitted, spec: &Hmac, given: &Given) -> Res
     }
     let signature = Secret::new(values.signature.into_bytes()).map_err(|_| Error::Unsignable("it has no signature"))?;
     for (name, value) in filled {
-        place::header(permitted.headers_mut(), name, value);
+        permitted.headers_mut().insert(name, value);
     }
     Ok(signature)
 }

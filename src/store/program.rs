@@ -370,6 +370,8 @@ mod tests {
         .unwrap();
         assert!(answer.until == Some(now + Duration::from_secs(9)) && matches!(scope, Scope::Agent));
         assert!(read(b"{\"headers\": {\"A\": \"b\"}}", now).unwrap().0.until.is_none());
+        let (answer, _) = read(b"{\"headers\": {\"A\": \"b\"}, \"expires_in\": 4000000000}", now).unwrap();
+        assert_eq!(answer.until, Some(now + LONGEST_TERM), "nothing is kept for years");
     }
 
     #[test]

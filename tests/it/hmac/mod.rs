@@ -131,6 +131,28 @@ async fn what_is_signed_by_a_keyed_hash_is_confirmed_by_pythons_own() {
 }
 
 #[tokio::test]
+async fn what_is_signed_is_what_another_injection_has_left_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new();
+    let server = verifier(&root, &["api.test"], dir.path()).await;
+    let proxy = Rig::new(&root)
+        .secret("TRADE_KEY", &key64())
+        .secret("KEY_ID", "key-id-0001")
+        .reach_as("api.test", server.address)
+        .rule(&format!(
+            "host: api.test, inject: [{{ {TRADE} }}, {{ query: key, value: \"${{key_id}}\" }}]"
+        ))
+        .serve()
+        .await;
+    for http2 in [false, true] {
+        for path in ["/trade/orders", "/trade/orders?limit=1&key=mine"] {
+            let told = told(&proxy, http2, path, "").await;
+            assert_eq!(told["ok"], true, "{path} {told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signature_that_is_told_again_is_masked() {
     let dir = tempfile::tempdir().unwrap();
     let (_server, proxy) = before(dir.path()).await;

@@ -166,6 +166,42 @@ async fn no_trailer_overrides_what_the_head_says() {
 }
 
 #[tokio::test]
+async fn a_trailer_of_a_field_that_a_signature_or_a_program_fills_does_not_arrive() {
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let root = Root::new();
+        let origin = Origin::speaking(&root, "api.test", speaks).await;
+        let signed = "{ hmac: { key: api_key, signed: \"${method}\", headers: { x-sign: \"${signature}\" } } }";
+        let program = "{ exec: { command: [echo, '{\"headers\": {\"x-made\": \"made-0a1b2c3d\"}}'] } }";
+        let proxy = Rig::new(&root)
+            .reach(&origin)
+            .secret("API_KEY", KEY)
+            .rule(&format!("host: api.test, inject: [{signed}, {program}]"))
+            .serve()
+            .await;
+        let mut raw = proxy.agent.raw("api.test").await;
+        raw.say(
+            "POST /t HTTP/1.1\r\nHost: api.test\r\nTE: trailers\r\nTrailer: X-Sign, X_Sign, X-Made, X_Made, X-Sum\r\n\
+             Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sign: 7\r\nX_Sign: 7\r\nX-Made: 7\r\nX_made: 7\r\nX-Sum: 7\r\n\r\n",
+        )
+        .await;
+        assert_eq!(answer(&mut raw).await, 200);
+        let seen = origin.only();
+        assert_eq!(
+            (seen.all("x-sign").len(), seen.all("x-made")),
+            (1, vec!["made-0a1b2c3d".to_owned()])
+        );
+        let trailers = seen.trailers.unwrap_or_default();
+        let names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(
+            names,
+            ["x-sum"],
+            "over {}",
+            if seen.http2 { "HTTP/2" } else { "HTTP/1.1" }
+        );
+    }
+}
+
+#[tokio::test]
 async fn oversized_framing_ends_the_connection() {
     let (api, _, proxy) = two(BEARER).await;
     let chunked = "POST /m HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n";

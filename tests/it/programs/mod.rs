@@ -3,12 +3,13 @@
 mod page;
 
 use crate::fidelity::by;
-use crate::rig::agent::get;
-use crate::rig::origin::Origin;
+use crate::rig::agent::{Agent, get, request};
+use crate::rig::origin::{Answer, AnyBody, Origin, Speaks};
 use crate::rig::proxy::{Proxy, Rig};
 use crate::rig::root::Root;
+use crate::rig::routes;
 use futures_util::future::join_all;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -73,10 +74,14 @@ async fn asking(root: &Root, origin: &Origin, options: &str) -> Proxy {
         .rule(&format!(
             "name: api, host: api.test, inject: [{{ exec: {{ command: [./answer, word], {options} }} }}]"
         ));
-    let program = rig.dir().join("answer");
+    write_program(rig.dir());
+    rig.serve().await
+}
+
+fn write_program(dir: &Path) {
+    let program = dir.join("answer");
     std::fs::write(&program, PROGRAM).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    rig.serve().await
 }
 
 /// What the program was asked, and how many of it ran at one time.
@@ -126,20 +131,14 @@ async fn a_program_is_told_of_the_request_and_its_headers_take_the_place_of_the_
 #[tokio::test]
 async fn what_a_program_answered_does_not_come_back_whole_or_by_the_word() {
     let root = Root::new();
-    let service = |request: http::Request<crate::rig::origin::AnyBody>, _| -> crate::rig::origin::Answer {
+    let service = |request: http::Request<AnyBody>, _| -> Answer {
         let shown = request.headers()["authorization"].to_str().unwrap().to_owned();
         Box::pin(async move {
             let word = shown.trim_start_matches("Bearer ").to_owned();
-            crate::rig::routes::with(crate::rig::routes::text(&format!("{shown} {word}")), "x-told", &word)
+            routes::with(routes::text(&format!("{shown} {word}")), "x-told", &word)
         })
     };
-    let origin = Origin::with(
-        &root,
-        "api.test",
-        crate::rig::origin::Speaks::Both,
-        std::sync::Arc::new(service),
-    )
-    .await;
+    let origin = Origin::with(&root, "api.test", Speaks::Both, std::sync::Arc::new(service)).await;
     let proxy = asking(&root, &origin, "timeout: 10s").await;
     for path in ["once", "once", "agent"] {
         let reply = proxy.agent.get(&format!("https://api.test/{path}")).await;
@@ -182,6 +181,82 @@ async fn an_answer_serves_whom_it_says_until_it_ends_and_one_run_serves_all_who_
     assert_eq!(runs(), 7, "an answer for the agent serves all its requests");
     let first = origin.seen().pop().unwrap();
     assert_eq!(first.all("authorization"), ["Bearer token-of-anybody-00000007"]);
+}
+
+/// The same agent's proxy, for the agent with this token.
+fn with_token(proxy: &Proxy, token: &str) -> Agent {
+    Agent {
+        offer: Some(format!("Bearer {token}")),
+        ..proxy.agent.clone()
+    }
+}
+
+#[tokio::test]
+async fn another_method_or_another_agent_is_another_question() {
+    let (origin, proxy) = before("timeout: 10s").await;
+    let (ci, dev) = (
+        with_token(&proxy, "ci-token-0001"),
+        with_token(&proxy, "dev-token-0001"),
+    );
+    let url = "https://api.test/token";
+    for agent in [&ci, &dev, &ci, &dev] {
+        for method in [Method::GET, Method::POST] {
+            let reply = agent.h1("api.test").await.reply(request(method, url, "")).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+    }
+    let (questions, _) = asked(proxy.rig.dir());
+    let told = |agent: &str, method: &str| json!({"agent": agent, "method": method, "url": url});
+    let each = [("ci", "GET"), ("ci", "POST"), ("dev", "GET"), ("dev", "POST")];
+    assert_eq!(questions, each.map(|(agent, method)| told(agent, method)));
+    // What the program says is for the agent is not for another.
+    for agent in [&ci, &dev, &ci, &dev] {
+        assert_eq!(agent.get("https://api.test/agent").await.status, 200);
+    }
+    let seen = origin.seen();
+    let shown: Vec<_> = seen.iter().flat_map(|one| one.all("authorization")).collect();
+    for (at, shown) in shown.iter().enumerate() {
+        let agent = ["ci", "dev"][if at < 8 { at / 2 % 2 } else { at % 2 }];
+        assert!(shown.starts_with(&format!("Bearer token-of-{agent}-")), "{at}: {shown}");
+    }
+    assert_eq!((shown.len(), asked(proxy.rig.dir()).0.len()), (12, 6));
+}
+
+#[tokio::test]
+async fn a_program_is_told_no_credential_that_another_injection_puts_in_the_address() {
+    let root = Root::new();
+    let origin = Origin::start(&root, "api.test").await;
+    let key = "sk-live-0a1b2c3d4e5f";
+    let rig = Rig::new(&root)
+        .reach(&origin)
+        .secret("API_KEY", key)
+        .rule("host: api.test, inject: [{ query: key, value: \"${api_key}\" }, { exec: { command: [./answer] } }]");
+    write_program(rig.dir());
+    let proxy = rig.serve().await;
+    assert_eq!(proxy.agent.get("https://api.test/token?a=b").await.status, 200);
+    let (questions, _) = asked(proxy.rig.dir());
+    assert_eq!(questions[0]["url"], "https://api.test/token?a=b");
+    assert!(origin.only().target.contains(key));
+}
+
+#[tokio::test]
+async fn what_a_program_answered_before_does_not_come_back_later() {
+    let root = Root::new();
+    let kept = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = std::sync::Arc::clone(&kept);
+    let service = move |request: http::Request<AnyBody>, _| -> Answer {
+        let mut kept = kept.lock().unwrap();
+        kept.push(request.headers()["authorization"].to_str().unwrap().to_owned());
+        let all = kept.join(" ");
+        Box::pin(async move { routes::text(&all) })
+    };
+    let origin = Origin::with(&root, "api.test", Speaks::Both, std::sync::Arc::new(service)).await;
+    let proxy = asking(&root, &origin, "timeout: 10s").await;
+    for _ in 0..16 {
+        let reply = proxy.agent.get("https://api.test/once").await;
+        assert!(!reply.text().contains("token-of"), "{}", reply.text());
+    }
+    assert_eq!(told.lock().unwrap().len(), 16);
 }
 
 #[tokio::test]
