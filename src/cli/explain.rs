@@ -3,9 +3,10 @@
 use super::settings::{self, Failed};
 use crate::base::ask::{Ask, Scheme, normal_path};
 use crate::base::host::Target;
-use crate::base::ids::AgentId;
+use crate::base::ids::{AgentId, SecretId};
 use crate::config::Config;
-use crate::config::model::{Action, Inject, Place, Rule, SecretSpec};
+use crate::config::mint::How;
+use crate::config::model::{Action, Inject, Place, Rule, SecretSpec, Source};
 use crate::policy::{Denied, Policy};
 use anyhow::Result;
 use http::{Method, Uri};
@@ -163,14 +164,16 @@ fn describe(config: &Config, inject: &Inject) -> String {
     };
     let names = |ids: Vec<_>| ids.into_iter().map(name).collect::<Vec<_>>().join(", ");
     match inject {
-        Inject::Bearer(id) => format!("`{}` as `Authorization: Bearer`", name(*id)),
+        Inject::Bearer(id) => format!("`{}` as `Authorization: Bearer`{}", name(*id), made(config, *id)),
         Inject::Basic { user, password } => format!(
-            "`{}` as the password of `{user}` in `Authorization: Basic`",
-            name(*password)
+            "`{}` as the password of `{user}` in `Authorization: Basic`{}",
+            name(*password),
+            made(config, *password)
         ),
-        Inject::Header { name: header, value } => {
-            format!("`{}` in header `{header}`", names(value.secrets().collect()))
-        }
+        Inject::Header { name: header, value } => match value.secrets().collect::<Vec<_>>() {
+            none if none.is_empty() => format!("header `{header}`, without a credential"),
+            ids => format!("`{}` in header `{header}`", names(ids)),
+        },
         Inject::Query { name: query, value } => {
             format!("`{}` in query parameter `{query}`", names(value.secrets().collect()))
         }
@@ -205,6 +208,17 @@ fn describe(config: &Config, inject: &Inject) -> String {
                 places.join(", ")
             )
         }
+    }
+}
+
+/// Where a token comes from, if it is one.
+fn made(config: &Config, id: SecretId) -> String {
+    match config.secret(id).map(|spec| &spec.source) {
+        Some(Source::Minted(mint)) => match &mint.how {
+            How::Signed(_) => "; it is signed here".to_owned(),
+            how => format!("; {} is asked for it", how.asked()),
+        },
+        _ => String::new(),
     }
 }
 

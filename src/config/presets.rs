@@ -1,13 +1,14 @@
 //! Ready rules for well-known services, one file each in `config/presets`.
 
 use super::check;
-use super::leaf::{Many, Named, Text};
+use super::leaf::{At, Many, Named, Text};
 use super::mistakes::Mistakes;
 use super::model::{Config, SecretSpec, Source};
-use super::raw::RawRule;
+use super::raw::{RawRule, SecretMap};
 use super::read::{Findings, Read, section};
-use super::tree;
+use super::tree::{self, Node, Value};
 use crate::base::glob::HostPattern;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -22,6 +23,12 @@ section! {
         "more" more: Option<Named<Text>>,
         /// The same of those that its rules can do without.
         "maybe" maybe: Option<Named<Text>>,
+        /// What it must be told of the user, which is no secret: each with what it is. `${with:NAME}` stands for it in any text.
+        "with" with: Option<Named<Text>>,
+        /// The same of what need not be told: each with what it is then.
+        "defaults" defaults: Option<Named<Text>>,
+        /// Tokens that its rules name, and that are made with its credential.
+        "tokens" tokens: Option<Named<SecretMap>>,
         /// Its rules. The name of one is a suffix; whatever other secret they name is the preset's own.
         "rules" rules: Vec<RawRule>,
     }
@@ -38,7 +45,19 @@ pub struct Preset {
     pub env: Vec<String>,
     /// Further credentials that its rules name.
     pub more: Vec<More>,
+    /// What it must be told, and what that is.
+    pub with: Vec<(String, String)>,
+    /// What it may be told, and what that is otherwise.
+    pub defaults: Vec<(String, String)>,
     rules: Vec<RawRule>,
+    tree: Node,
+}
+
+/// What a preset stands for, once it is told what it needs.
+#[derive(Debug)]
+pub(super) struct Filled {
+    pub(super) rules: Vec<RawRule>,
+    pub(super) tokens: Vec<(String, SecretMap)>,
 }
 
 /// A credential of a preset beside its own.
@@ -86,10 +105,40 @@ impl Preset {
             .map(|r| (r.name.as_ref().map_or("", |n| n.as_str()), r))
     }
 
-    /// The hosts its rules speak of, as written.
-    pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let hosts = self.rules.iter().filter_map(|r| r.host.as_ref());
-        hosts.flat_map(|h| h.0.iter().map(|t| t.as_str()))
+    /// The hosts its rules speak of, with the names of what it must be told in capitals.
+    pub fn hosts(&self) -> impl Iterator<Item = String> {
+        let told = self.with.iter().map(|(name, _)| (name, name.to_uppercase()));
+        let told = told.chain(self.defaults.iter().map(|(name, value)| (name, value.clone())));
+        let told: Vec<(String, String)> = told.map(|(name, value)| (mark(name), value)).collect();
+        let hosts = self.rules.iter().filter_map(|r| r.host.as_ref()).flat_map(|h| &h.0);
+        hosts.map(move |host| {
+            told.iter()
+                .fold(host.value.clone(), |host, (mark, value)| host.replace(mark, value))
+        })
+    }
+
+    /// Whether it works with nothing but its credential.
+    pub fn needs_nothing(&self) -> bool {
+        self.with.is_empty()
+    }
+
+    /// Its rules and tokens, told this; what is not told is as the preset has it.
+    pub(super) fn filled(&self, told: &HashMap<&str, Text>) -> Option<Filled> {
+        let mut values: HashMap<&str, Text> = self
+            .defaults
+            .iter()
+            .map(|(name, value)| (name.as_str(), text(value.clone())))
+            .collect();
+        values.extend(told.iter().map(|(name, value)| (*name, value.clone())));
+        let mut tree = self.tree.clone();
+        fill(&mut tree, &values);
+        let (_, yaml) = FILES.iter().find(|(name, _)| *name == self.name)?;
+        let raw = RawPreset::read(&tree, &mut Findings::new(yaml))?;
+        let tokens = raw.tokens.into_iter().flat_map(|named| named.0);
+        Some(Filled {
+            rules: raw.rules,
+            tokens: tokens.filter_map(|(name, token)| Some((name.value, token?))).collect(),
+        })
     }
 
     /// Its secret, from the first of `variables`.
@@ -121,7 +170,8 @@ pub fn find(name: &str) -> Option<&'static Preset> {
 
 /// The presets of whose variables at least one is set, and each of those of its further credentials.
 pub fn for_environment(is_set: impl Fn(&str) -> bool) -> Vec<Chosen> {
-    let chosen = all().iter().map(|preset| Chosen {
+    let ready = all().iter().filter(|preset| preset.needs_nothing());
+    let chosen = ready.map(|preset| Chosen {
         preset,
         variables: preset.env.iter().filter(|v| is_set(v)).cloned().collect(),
         more: preset.more.iter().filter(|more| is_set(&more.variable)).collect(),
@@ -154,15 +204,55 @@ fn read(name: &'static str, text: &str) -> Result<Preset, Mistakes> {
     let tree = tree::read(text).map_err(|m| Mistakes::errors(vec![m], origin, text))?;
     let mut found = Findings::new(text);
     let raw = RawPreset::read(&tree, &mut found);
+    let pairs = |named: Option<&Named<Text>>| -> Vec<(String, String)> {
+        let named = named.into_iter().flat_map(|named| &named.0);
+        named
+            .filter_map(|(name, about)| Some((name.value.clone(), about.as_ref()?.value.clone())))
+            .collect()
+    };
     match raw {
         Some(raw) if found.errors.is_empty() => Ok(Preset {
             name,
             description: raw.description.value,
             env: raw.env.0.into_iter().map(|v| v.value).collect(),
             more: more(raw.more, false).chain(more(raw.maybe, true)).collect(),
+            with: pairs(raw.with.as_ref()),
+            defaults: pairs(raw.defaults.as_ref()),
             rules: raw.rules,
+            tree,
         }),
         _ => Err(Mistakes::errors(found.errors, origin, text)),
+    }
+}
+
+/// A text that stands nowhere in the user's config.
+fn text(value: String) -> Text {
+    At {
+        value,
+        at: super::place::Place::default(),
+    }
+}
+
+/// What stands in a preset for something that it is told.
+fn mark(name: &str) -> String {
+    format!("${{with:{name}}}")
+}
+
+/// Puts what was told in the place of its `${with:NAME}`. A text with some of it stands where the user wrote that.
+fn fill(node: &mut Node, values: &HashMap<&str, Text>) {
+    match &mut node.value {
+        Value::Text(text) => {
+            for (name, value) in values {
+                let mark = mark(name);
+                if text.contains(&mark) {
+                    *text = text.replace(&mark, value);
+                    node.at = value.at;
+                }
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(|item| fill(item, values)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| fill(value, values)),
+        Value::Null | Value::Bool(_) | Value::Number => {}
     }
 }
 
@@ -185,11 +275,12 @@ macro_rules! files {
 
 /// In alphabetical order, but for presets that share a host: there the first wins.
 const FILES: &[(&str, &str)] = files! {
-    "airtable" "anthropic" "anthropic-login" "anthropic-oauth" "anthropic-token" "asana" "aws" "brave-search" "bybit" "cerebras"
-    "cloudflare" "cohere" "datadog" "deepseek" "digitalocean" "discord" "elevenlabs" "figma" "fireworks" "gemini" "github"
-    "github-login" "gitlab" "groq" "huggingface" "linear" "mistral" "netlify" "notion" "okx" "openai" "openrouter" "perplexity"
-    "replicate" "resend" "sendgrid" "sentry" "slack" "stripe" "supabase" "tavily" "telegram" "together"
-    "twilio" "vercel" "voyage" "xai"
+    "airtable" "anthropic" "anthropic-login" "anthropic-oauth" "anthropic-token" "asana" "auth0" "aws" "azure" "brave-search"
+    "bybit" "cerebras" "cloudflare" "cohere" "datadog" "deepseek" "digitalocean" "discord" "dockerhub" "ebay" "elevenlabs" "figma"
+    "fireworks" "gemini" "ghcr" "github" "github-app" "github-login" "gitlab" "google-cloud" "groq" "huggingface" "linear"
+    "mistral" "netlify" "notion" "okx" "openai" "openrouter" "paypal" "perplexity" "quay" "replicate" "resend" "salesforce"
+    "sendgrid" "sentry" "slack" "spotify" "stripe" "supabase" "tavily" "telegram" "together" "twilio" "twitch" "vercel" "voyage"
+    "xai"
 };
 
 #[cfg(test)]
@@ -217,8 +308,14 @@ mod tests {
     #[test]
     fn every_preset_expands_to_rules_that_inject_its_secrets() {
         for preset in all() {
+            let told: Vec<String> = preset.with.iter().map(|(name, _)| format!("{name}: \"7\"")).collect();
+            let with = if told.is_empty() {
+                String::new()
+            } else {
+                format!(", with: {{ {} }}", told.join(", "))
+            };
             let text = format!(
-                "ca: {{ memory: true }}\naudit: none\nrules: [{{ preset: {} }}]",
+                "ca: {{ memory: true }}\naudit: none\nrules: [{{ preset: {}{with} }}]",
                 preset.name
             );
             let loaded = Config::parse(&text, Path::new("keyferry.yaml"))
@@ -226,7 +323,10 @@ mod tests {
                 .unwrap();
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
             let more = preset.more.iter().filter(|more| !more.optional).count();
-            assert_eq!(loaded.config.secrets.len(), preset.env.len().min(1) + more);
+            let made = |spec: &&SecretSpec| matches!(spec.source, Source::Minted(_));
+            let given = loaded.config.secrets.len() - loaded.config.secrets.iter().filter(made).count();
+            assert_eq!(given, preset.env.len().min(1) + more, "{}", preset.name);
+            assert!(!format!("{:?}", loaded.config).contains("${with"), "{}", preset.name);
             if !preset.env.is_empty() {
                 assert_eq!(&*loaded.config.secrets[0].name, preset.name);
             }

@@ -224,6 +224,8 @@ section! {
         "preset" preset: Option<Text>,
         /// With `preset`: which of your secrets to use. Absent: the one named like the preset, or its usual variable.
         "secret" secret: Option<Text>,
+        /// With `preset`: what that must be told of you, by name, such as the id of a client. No secret stands here.
+        "with" with: Option<At<Named<Text>>>,
         /// The hosts, by name or by pattern (`*.example.com`), with a port unless it is 443 or 80.
         "host" host: Option<At<Many<Text>>>,
         /// The agents it speaks of. Absent: all.

@@ -243,7 +243,12 @@ fn every_example_on_the_page_of_agents_loads_without_a_warning() {
 
 #[test]
 fn every_example_on_the_page_of_logins_loads_without_a_warning() {
-    load_examples("login.md", 3);
+    load_examples("login.md", 4);
+}
+
+#[test]
+fn every_example_on_the_page_of_tokens_loads_without_a_warning() {
+    load_examples("tokens.md", 3);
 }
 
 fn load_examples(page: &str, count: usize) {

@@ -82,7 +82,8 @@ impl<'r> Written<'r> {
 /// A secret that is shown to the service alone.
 pub(super) fn uses(name: &Text, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<Uses> {
     let id = scope.secret(name, found)?;
-    let name = name.as_str().into();
+    // In a preset, that of the secret which takes its place.
+    let name = scope.secrets.at(id.index()).cloned()?;
     Some(Uses { id, name })
 }
 

@@ -30,9 +30,11 @@ pub(super) fn check(expanded: &[Expanded<'_>], scope: &mut Scope<'_>, found: &mu
                 .hint("logs and denials name the rule: give it a name of its own");
         }
         scope.preset = each.preset.zip(each.secret);
+        scope.tokens.clone_from(&each.tokens);
         scope.rule.clone_from(&each.name);
         let rule = rule(each, scope, found);
         scope.preset = None;
+        scope.tokens.clear();
         if let Some(rule) = rule {
             shadows.add(&rule, each.at, found);
             mounts.add(&rule, each.at, found);

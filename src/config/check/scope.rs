@@ -38,6 +38,11 @@ impl Names {
         self.ids.get(name).copied()
     }
 
+    /// The name at a position.
+    pub(super) fn at(&self, position: usize) -> Option<&Arc<str>> {
+        self.order.get(position)
+    }
+
     /// The names in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.order.iter().map(|n| &**n)
@@ -67,6 +72,8 @@ pub(super) struct Scope<'p> {
     pub(super) implicit: Vec<SecretSpec>,
     /// While a preset's rule is checked: the preset, and the secret that is its own.
     pub(super) preset: Option<(&'static Preset, SecretId)>,
+    /// And the tokens that it has made for its rules.
+    pub(super) tokens: Vec<(String, SecretId)>,
 }
 
 impl<'p> Scope<'p> {
@@ -83,6 +90,7 @@ impl<'p> Scope<'p> {
             rule: String::new(),
             implicit: Vec::new(),
             preset: None,
+            tokens: Vec::new(),
         }
     }
 
@@ -91,9 +99,11 @@ impl<'p> Scope<'p> {
         let own = self
             .preset
             .filter(|(preset, _)| !preset.more.iter().any(|more| more.name == name));
-        let id = match own {
-            Some((_, id)) => id,
-            None => SecretId(self.secrets.find(name)?),
+        let token = self.tokens.iter().find(|(token, _)| token == name);
+        let id = match (token, own) {
+            (Some((_, id)), _) => *id,
+            (None, Some((_, id))) => id,
+            (None, None) => SecretId(self.secrets.find(name)?),
         };
         self.used.insert(id);
         Some(id)

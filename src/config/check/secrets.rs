@@ -77,7 +77,16 @@ pub(super) fn check(
     if specs.len() < raw.secrets().len() {
         return None;
     }
-    specs.extend(scope.implicit.iter().cloned());
+    for (spec, id) in scope.implicit.iter().zip(raw.secrets().len()..) {
+        let id = SecretId(u32::try_from(id).unwrap_or(u32::MAX));
+        let mut spec = spec.clone();
+        spec.document |= scope.documents.contains(&id);
+        // What only makes tokens is not the agent's to hold a placeholder of.
+        if !scope.injected.contains(&id) {
+            spec.agent_env.clear();
+        }
+        specs.push(spec);
+    }
     in_no_circle(&specs, raw, found).then_some(specs)
 }
 
@@ -155,7 +164,7 @@ fn spec(
     let (source, field) = (source.filter(|_| fit)?, field?);
     let agent_env = match (&raw.agent_env, usual, &source) {
         (Some(written), _, _) => written.0.iter().map(|v| v.value.clone()).collect(),
-        (None, Some(usual), _) => usual.to_vec(),
+        (None, Some(usual), _) if injected => usual.to_vec(),
         (None, None, Source::Env(variable)) if injected => vec![variable.clone()],
         _ => Vec::new(),
     };

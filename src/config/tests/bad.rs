@@ -168,6 +168,12 @@ const BAD: &[(&str, &str, &str)] = &[
     ("rules: [{ preset: openai, host: a.test }]", "a.test", "the preset's to say"),
     ("rules: [{ preset: openai, secret: nobody }]", "nobody", "no secret is named"),
     ("rules: [{ host: a.test, secret: nobody }]", "nobody", "goes with `preset`"),
+    ("rules: [{ host: a.test, with: { client_id: a } }]", "{", "goes with `preset`"),
+    ("rules: [{ preset: spotify }]", "spotify", "must be told `client_id`, the application's client id"),
+    ("rules: [{ preset: spotify, with: { clint_id: a } }]", "clint_id", "no entry of `with` is named"),
+    ("rules: [{ preset: openai, with: { client_id: a } }]", "client_id", "no entry of `with` is named"),
+    ("rules: [{ preset: spotify, with: { client_id: sk-0123456789abcdef } }]", "sk-", "looks like a credential"),
+    ("rules: [{ preset: github-app, with: { app_id: a, installation: here } }]", "here", "the number of an installation"),
     // rules: what happens
     ("rules: [{ host: a.test, tunnel: true, inject: [{ header: x, value: y }] }]", "[", "nothing can be injected"),
     ("rules: [{ host: a.test, tunnel: true, allow: /x }]", "/x", "no method or path"),

@@ -163,6 +163,18 @@ fn reference() -> String {
         let (hosts, env) = (hosts.join(", "), env.join(", "));
         writeln!(out, "| `{}` | {} | {env} | {hosts} |", preset.name, preset.description).unwrap();
     }
+    out.push_str(TOLD);
+    for preset in presets::all() {
+        let with = preset.with.iter().map(|(name, about)| format!("`{name}`: {about}"));
+        let defaults = preset
+            .defaults
+            .iter()
+            .map(|(name, value)| format!("`{name}`, else `{value}`"));
+        let told: Vec<String> = with.chain(defaults).collect();
+        if !told.is_empty() {
+            writeln!(out, "| `{}` | {} |", preset.name, told.join("; ")).unwrap();
+        }
+    }
     out
 }
 
@@ -250,4 +262,11 @@ the variable is set, `aws-session-token`.
 
 | preset | service | variables | hosts |
 |---|---|---|---|
+";
+
+const TOLD: &str = "
+Some have to be told what is no secret, as in `{ preset: spotify, with: { client_id: … } }`, and are not used without a config:
+
+| preset | with |
+|---|---|
 ";

@@ -10,7 +10,7 @@ use std::path::Path;
 /// variable before the others.
 pub(super) fn of_caller(around: &Around) -> Vec<Found> {
     let mut known = Vec::new();
-    for preset in presets::all() {
+    for preset in presets::all().iter().filter(|preset| preset.needs_nothing()) {
         let value = |name: &&String| around.vars.get(OsStr::new(name)).and_then(|value| value.to_str());
         let set: Vec<(&String, &str)> = preset
             .env
@@ -36,6 +36,7 @@ pub(super) fn of_caller(around: &Around) -> Vec<Found> {
     let by_preset = |name: &str| {
         presets::all()
             .iter()
+            .filter(|preset| preset.needs_nothing())
             .any(|preset| preset.env.iter().any(|variable| variable == name))
     };
     let pairs = around
@@ -67,6 +68,7 @@ fn of_file(path: &Path) -> Vec<Found> {
     let each = |(name, value): (&str, &str)| {
         let preset = presets::all()
             .iter()
+            .filter(|preset| preset.needs_nothing())
             .find(|preset| preset.env.iter().any(|variable| variable == name));
         let fate = preset.and_then(|preset| moved(preset.name, value, Origin::Copied, vec![name.to_owned()]));
         // A reference to another variable is no credential.

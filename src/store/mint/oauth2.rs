@@ -147,8 +147,8 @@ pub(super) fn fetched(to: &Endpoint, told: &Told, given: Given) -> Result<Fetche
 }
 
 impl How {
-    /// Whom it asks, for an error.
-    pub(super) fn asked(&self) -> String {
+    /// Whom it asks, in words.
+    pub fn asked(&self) -> String {
         match self {
             Self::OAuth2(spec) => spec.token_url.to_string(),
             Self::GitHubApp(spec) => spec.api.to_string(),

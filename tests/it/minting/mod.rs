@@ -4,6 +4,7 @@
 mod faults;
 mod oauth2;
 mod page;
+mod presets;
 mod services;
 pub mod vault;
 mod vault_lent;
@@ -48,7 +49,8 @@ pub async fn provider(root: &Root, seconds: u32, dir: &Path) -> Provider {
         ))
         .arg(packages)
         .args([at.port().to_string(), jwk.to_string(), seconds.to_string()]);
-    let server = Server::start(root, &["auth.test", "api.test"], command, at).await;
+    let names = [&["auth.test", "api.test"], presets::HOSTS].concat();
+    let server = Server::start(root, &names, command, at).await;
     let refresh = eventually("the first refresh token", || {
         let log = server.running.log();
         let mut lines = log.lines();

@@ -9,17 +9,33 @@ use crate::signing::servers::{Server, free};
 use serde_json::{Value, json};
 use std::process::Command;
 
-const HOSTS: [&str; 5] = ["api.test", "auth.test", "google.test", "github.test", "microsoft.test"];
+pub const HOSTS: &[&str] = &[
+    "api.test",
+    "auth.test",
+    "google.test",
+    "github.test",
+    "microsoft.test",
+    // Those of presets.
+    "api.github.com",
+    "github.com",
+    "storage.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "login.microsoftonline.com",
+    "management.azure.com",
+    "graph.microsoft.com",
+    "acme.vault.azure.net",
+    "acme.blob.core.windows.net",
+];
 
-struct Services {
+pub struct Services {
     dir: tempfile::TempDir,
-    root: Root,
-    server: Server,
-    rsa: String,
+    pub root: Root,
+    pub server: Server,
+    pub rsa: String,
     keys: [String; 3],
 }
 
-async fn services() -> Services {
+pub async fn services() -> Services {
     let (dir, root) = (tempfile::tempdir().unwrap(), Root::new());
     let keys = keys(dir.path());
     let certificate = dir.path().join("certificate.pem");
@@ -36,7 +52,7 @@ async fn services() -> Services {
         .arg(at.port().to_string())
         .args(&keys)
         .arg(&certificate);
-    let server = Server::start(&root, &HOSTS, command, at).await;
+    let server = Server::start(&root, HOSTS, command, at).await;
     Services {
         rsa: std::fs::read_to_string(&keys[0]).unwrap(),
         dir,

@@ -58,8 +58,14 @@ async function api(request, response) {
   response.end(JSON.stringify({ granted, client: found?.clientId, scope: found?.scope, echo: request.headers.authorization }));
 }
 
-const answer = provider.callback();
+// Where well-known services have it.
+const elsewhere = ["/api/token", "/v1/oauth2/token", "/identity/v1/oauth2/token", "/services/oauth2/token", "/oauth/token", "/oauth2/token"];
+const callback = provider.callback();
+const answer = (request, response) => {
+  if (elsewhere.includes(request.url)) request.url = "/token";
+  callback(request, response);
+};
 const ways = { "/api": api, "/approve": approve };
-const way = (url) => Object.entries(ways).find(([path]) => url.startsWith(path))?.[1] ?? answer;
+const way = (url) => elsewhere.includes(url) ? answer : Object.entries(ways).find(([path]) => url.startsWith(path))?.[1] ?? answer;
 http.createServer((request, response) => way(request.url)(request, response))
   .listen(Number(port), "127.0.0.1", async () => console.error(`refresh ${await refresh.save()}`));

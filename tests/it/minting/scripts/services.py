@@ -92,8 +92,9 @@ def signed():
     return jsonify(header=header, claims=claims)
 
 
+@app.get("/<owner>/<repository>/info/refs")
 @app.get("/api")
-def api():
+def api(**_):
     basic = request.authorization
     token = basic.password if basic and basic.type == "basic" else bearer()
     return (jsonify(issued[token]), 200) if token in issued else (jsonify(error="no"), 401)
