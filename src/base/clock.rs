@@ -9,14 +9,18 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 /// Clocks may differ by this much, and a message may be on its way for as long.
 const BORNE: Duration = Duration::from_secs(60);
 
-/// In words, how far the `Date` (RFC 9110 §6.6.1) of an answer that came `now` is off; `None` where it is close or says
-/// nothing.
-pub fn doubt(headers: &HeaderMap, now: SystemTime) -> Option<String> {
+/// How far the `Date` (RFC 9110 §6.6.1) of an answer that came `now` is ahead; `None` where it says nothing.
+pub fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<time::Duration> {
     let form =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     let date = headers.get(DATE)?.to_str().ok()?;
     let theirs = PrimitiveDateTime::parse(date, form).ok()?.assume_utc();
-    let off = theirs - OffsetDateTime::from(now);
+    Some(theirs - OffsetDateTime::from(now))
+}
+
+/// In words, how far the `Date` of an answer that came `now` is off; `None` where it is close or says nothing.
+pub fn doubt(headers: &HeaderMap, now: SystemTime) -> Option<String> {
+    let off = ahead(headers, now)?;
     if off.unsigned_abs() <= BORNE {
         return None;
     }

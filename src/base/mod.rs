@@ -11,6 +11,7 @@ pub mod glob;
 pub mod host;
 pub mod idle;
 pub mod ids;
+pub mod metadata;
 pub mod meter;
 pub mod metered;
 pub mod paced;

@@ -1,5 +1,6 @@
 //! Secrets that stores of others keep, as meant.
 
+use super::aws::AwsKeys;
 use super::mint::Uses;
 use crate::base::endpoint::Endpoint;
 use std::path::PathBuf;
@@ -63,25 +64,6 @@ pub enum AwsKept {
     /// Of Parameter Store, by name or ARN.
     Parameter(String),
 }
-
-/// Whose keys sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AwsKeys {
-    /// Those of the variables that AWS's own programs read.
-    Environment,
-    /// These secrets.
-    Secrets {
-        /// The id of the access key.
-        id: Uses,
-        /// The key that signs.
-        secret: Uses,
-        /// The token of temporary credentials.
-        token: Option<Uses>,
-    },
-}
-
-/// The variables of [`AwsKeys::Environment`]: id, key and token.
-pub const AWS_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// One key of a Secret of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +132,7 @@ impl Kept {
     /// The secrets that it is asked for with.
     pub fn uses(&self) -> Vec<&Uses> {
         match &self.place {
-            Place::Aws(aws) => match &aws.keys {
-                AwsKeys::Environment => Vec::new(),
-                AwsKeys::Secrets { id, secret, token } => [id, secret].into_iter().chain(token).collect(),
-            },
+            Place::Aws(aws) => aws.keys.uses(),
             Place::Kubernetes(spec) => vec![&spec.token],
             Place::Google(spec) | Place::Azure(spec) => vec![&spec.token],
             Place::Keyring(_) => Vec::new(),
@@ -166,7 +145,7 @@ impl Kept {
     /// The variables of Keyferry's own that it is asked for with.
     pub fn variables(&self) -> &'static [&'static str] {
         match &self.place {
-            Place::Aws(aws) if aws.keys == AwsKeys::Environment => &AWS_VARIABLES,
+            Place::Aws(aws) => aws.keys.variables(),
             _ => &[],
         }
     }

@@ -1,5 +1,6 @@
 //! Tokens that are minted, as meant: asked of a service, or made here.
 
+use super::aws::AwsSession;
 use crate::base::endpoint::Endpoint;
 use crate::base::ids::SecretId;
 use std::sync::Arc;
@@ -31,12 +32,16 @@ pub enum How {
     Vault(Box<VaultEntry>),
     /// A Vault is asked to make a credential, and to lend it.
     VaultLease(Box<VaultLease>),
-    /// A field of such a credential.
-    VaultLent {
+    /// AWS is asked for credentials for a while.
+    AwsSession(Box<AwsSession>),
+    /// A field of a credential that is had as a whole.
+    Part {
         /// The credential, a document.
-        lease: Uses,
-        /// Which field of it.
+        whole: Uses,
+        /// Which field of it, by name or by a pointer.
         field: String,
+        /// The pointer to where its fields are.
+        below: &'static str,
     },
 }
 
@@ -238,7 +243,16 @@ impl Mint {
             },
             How::Vault(spec) => vec![&spec.token],
             How::VaultLease(spec) => vec![&spec.token],
-            How::VaultLent { lease, .. } => vec![lease],
+            How::AwsSession(session) => session.uses(),
+            How::Part { whole, .. } => vec![whole],
+        }
+    }
+
+    /// The variables of Keyferry's own that it is made with.
+    pub fn variables(&self) -> Vec<&'static str> {
+        match &self.how {
+            How::AwsSession(session) => session.variables(),
+            _ => Vec::new(),
         }
     }
 }

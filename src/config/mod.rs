@@ -4,6 +4,7 @@
 //! The way is `tree` (YAML with places) → `raw` (as written) → `check` (as meant) → [`model`].
 
 pub mod agent;
+pub mod aws;
 mod check;
 pub mod hmac;
 pub mod kept;

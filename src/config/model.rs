@@ -248,7 +248,8 @@ impl Source {
         match self {
             Self::Env(name) => vec![name],
             Self::Kept(kept) => kept.variables().to_vec(),
-            Self::File(_) | Self::Credential(_) | Self::Exec { .. } | Self::Store(_) | Self::Minted(_) => Vec::new(),
+            Self::Minted(mint) => mint.variables(),
+            Self::File(_) | Self::Credential(_) | Self::Exec { .. } | Self::Store(_) => Vec::new(),
         }
     }
 }

@@ -333,13 +333,22 @@ section! {
 
 section! {
     /// The keys of a signature as AWS has it (Signature Version 4), by secrets' names, and what it is for.
+    #[schemars(extend("anyOf" = [{"required": ["access_key_id", "secret_access_key"]}, {"required": ["from"]},
+        {"required": ["assume_role"]}], "not" = {"required": ["from", "access_key_id"]}, "dependentRequired" = {"external_id": ["assume_role"], "session_token": ["access_key_id"]}))]
     RawSigV4, "`sigv4`", {
         /// The secret that is the access key's id.
-        "access_key_id" access_key_id: Text,
+        "access_key_id" access_key_id: Option<Text>,
         /// The secret that is the secret access key.
-        "secret_access_key" secret_access_key: Text,
+        "secret_access_key" secret_access_key: Option<Text>,
         /// The secret that is the session token of temporary credentials.
         "session_token" session_token: Option<Text>,
+        /// Instead: who hands out the credentials of a role of this machine's: `container` (ECS, EKS Pod Identity),
+        /// `web_identity` (IAM roles for service accounts) or `instance` (EC2).
+        "from" from: Option<Text>,
+        /// The ARN of a role that is assumed with these credentials.
+        "assume_role" assume_role: Option<Text>,
+        /// With `assume_role`: what the role's owner wants to hear.
+        "external_id" external_id: Option<Text>,
         /// The region, such as `eu-west-1`. Absent: what the host's name says.
         "region" region: Option<Text>,
         /// The service's signing name, such as `s3`. Absent: what the host's name says.

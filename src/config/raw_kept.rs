@@ -7,16 +7,24 @@ section! {
     /// AWS, for secrets with `aws_secret` and `aws_parameter`: where, and with whose keys. Absent: with those of the variables
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`.
     #[schemars(extend("dependentRequired" = {"access_key_id": ["secret_access_key"],
-        "secret_access_key": ["access_key_id"], "session_token": ["access_key_id"]}))]
+        "secret_access_key": ["access_key_id"], "session_token": ["access_key_id"], "external_id": ["assume_role"]},
+        "not" = {"required": ["from", "access_key_id"]}))]
     RawAws, "`aws`", {
-        /// The region, such as `eu-west-1`, of what names none itself.
+        /// The region, such as `eu-west-1`, of what names none itself, and whose STS is asked.
         "region" region: Option<Text>,
+        /// Who hands out the credentials of a role of this machine's: `container` (ECS, EKS Pod Identity), `web_identity` (IAM
+        /// roles for service accounts) or `instance` (EC2).
+        "from" from: Option<Text>,
         /// The secret that is the access key's id.
         "access_key_id" access_key_id: Option<Text>,
         /// The secret that is the secret access key.
         "secret_access_key" secret_access_key: Option<Text>,
         /// The secret that is the session token of temporary credentials.
         "session_token" session_token: Option<Text>,
+        /// The ARN of a role that is assumed with these credentials.
+        "assume_role" assume_role: Option<Text>,
+        /// With `assume_role`: what the role's owner wants to hear.
+        "external_id" external_id: Option<Text>,
         /// Where to ask instead of AWS: a VPC's endpoint, or what speaks as AWS does.
         "endpoint" endpoint: Option<Text>,
         /// How long asking may take. Absent: `30s`.

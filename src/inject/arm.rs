@@ -323,22 +323,43 @@ impl Injector {
 
     /// Signs the request as AWS has it.
     async fn sign(&self, permitted: &mut Permitted, spec: &SigV4, armed: &mut Armed) -> Result<(), Error> {
-        let named =
-            async |id, armed: &mut Armed| Ok::<_, Error>((self.held(id, armed).await?, self.stand_ins.name(id)));
-        let keys = sigv4::Keys {
-            id: named(spec.access_key_id, armed).await?,
-            secret: self.held(spec.secret_access_key, armed).await?,
-            token: match spec.session_token {
-                Some(id) => Some(named(id, armed).await?),
-                None => None,
-            },
-        };
+        let mut keys = self.keys(spec, armed).await?;
+        if !self.belong_together(spec, &keys) {
+            keys = self.keys(spec, armed).await?;
+        }
         armed.timed = true;
         let signature = sigv4::sign(permitted, spec, &keys, armed, self.body_time).await?;
         if let Ok(signature) = Secret::new(signature.into_bytes()) {
             armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         }
         Ok(())
+    }
+
+    async fn keys(&self, spec: &SigV4, armed: &mut Armed) -> Result<sigv4::Keys, Error> {
+        let named =
+            async |id, armed: &mut Armed| Ok::<_, Error>((self.held(id, armed).await?, self.stand_ins.name(id)));
+        Ok(sigv4::Keys {
+            id: named(spec.access_key_id, armed).await?,
+            secret: self.held(spec.secret_access_key, armed).await?,
+            token: match spec.session_token {
+                Some(id) => Some(named(id, armed).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// Whether none of them has changed since: those of a session are renewed as one, and that may be in between.
+    fn belong_together(&self, spec: &SigV4, keys: &sigv4::Keys) -> bool {
+        let token = spec
+            .session_token
+            .zip(keys.token.as_ref())
+            .map(|(id, (held, _))| (id, held));
+        let parts = [(spec.access_key_id, &keys.id.0), (spec.secret_access_key, &keys.secret)];
+        let is_now = |(id, held): (SecretId, &Arc<Held>)| {
+            let now = self.store.current(id);
+            now.is_some_and(|now| now.version == held.version)
+        };
+        parts.into_iter().chain(token).all(is_now)
     }
 
     /// The template with its secrets filled in, and the name of the last of them.

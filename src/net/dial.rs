@@ -29,6 +29,14 @@ impl Dialer {
         Self { config, guard, own }
     }
 
+    /// The same, to this address alone.
+    pub(super) fn only(&self, address: IpAddr) -> Self {
+        Self {
+            guard: Guard::only(address),
+            ..self.clone()
+        }
+    }
+
     /// Connects to `target`. The addresses asked for once are those judged and those dialled.
     pub(super) async fn dial(&self, target: &Target, times: &mut Times) -> Result<TcpStream, Error> {
         let found = self.found(target, times).await?;

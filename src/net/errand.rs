@@ -1,10 +1,12 @@
 //! Requests of Keyferry's own, to an endpoint that the operator named: a token service, a store of secrets. They go the
-//! way of every other: the address is judged, the parent asked, the certificate verified. No redirect is followed.
+//! way of every other: the address is judged, the parent asked, the certificate verified. No redirect is followed. The one
+//! exception is a service that gives this machine credentials: it is asked at its own address, which agents never reach.
 
 use super::Error;
 use super::send::Upstream;
 use crate::base::body::Body;
 use crate::base::endpoint::Endpoint;
+use crate::base::metadata::Metadata;
 use crate::config::parent::Via;
 use crate::policy::limit::Held;
 use http::{HeaderMap, Request, StatusCode, Uri};
@@ -41,14 +43,28 @@ impl Upstream {
         self.trusting(roots)?.errand(endpoint, request).await
     }
 
+    /// As [`errand`](Self::errand), to a service that gives this machine credentials: to its address and to no other, past any
+    /// parent, which would have one of its own there.
+    ///
+    /// # Errors
+    /// As for that one.
+    pub async fn errand_nearby(&self, metadata: &Metadata, request: Request<Body>) -> Result<Told, Error> {
+        let way = self.only(metadata.address());
+        way.told(metadata.endpoint(), &Via::Direct, request).await
+    }
+
     /// Sends `request`, whose URI is of no account, to the endpoint, and waits for the whole answer. The deadline is
     /// the caller's.
     ///
     /// # Errors
     /// When there is no way to it, or no whole answer.
-    pub async fn errand(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Result<Told, Error> {
+    pub async fn errand(&self, endpoint: &Endpoint, request: Request<Body>) -> Result<Told, Error> {
+        self.told(endpoint, &Via::Default, request).await
+    }
+
+    async fn told(&self, endpoint: &Endpoint, via: &Via, mut request: Request<Body>) -> Result<Told, Error> {
         *request.uri_mut() = Uri::from(endpoint.path.clone());
-        let way = (endpoint.target.clone(), endpoint.scheme, &Via::Default);
+        let way = (endpoint.target.clone(), endpoint.scheme, via);
         let mut answer = self.carry((None, None), way, request, Held::default()).await?;
         let target = || endpoint.target.clone();
         let mut body = Zeroizing::new(Vec::with_capacity(LONGEST));

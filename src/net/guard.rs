@@ -26,6 +26,7 @@ impl Routable {
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     allowed: Vec<IpNet>,
+    only: Option<IpAddr>,
 }
 
 impl Guard {
@@ -33,6 +34,15 @@ impl Guard {
     pub fn new(networks: &[IpNet]) -> Self {
         Self {
             allowed: networks.to_vec(),
+            only: None,
+        }
+    }
+
+    /// Lets this address through and no other: that of a service which Keyferry asks for itself, and agents never reach.
+    pub(super) fn only(address: IpAddr) -> Self {
+        Self {
+            allowed: Vec::new(),
+            only: Some(address),
         }
     }
 
@@ -50,8 +60,11 @@ impl Guard {
     }
 
     fn pass(&self, ip: IpAddr) -> Result<(), &'static str> {
-        if self.allowed.iter().any(|net| net.contains(&ip)) {
+        if self.allowed.iter().any(|net| net.contains(&ip)) || self.only == Some(ip) {
             return Ok(());
+        }
+        if self.only.is_some() {
+            return Err("another address than that of the service");
         }
         match special(ip) {
             Some(kind) => Err(kind),
@@ -224,6 +237,21 @@ mod tests {
             ("2002:808:808::1", true),
             ("2002:7f00:1::1", false),
             ("2002:a9fe:a9fe::1", false),
+        ] {
+            assert_eq!(judged(&guard, ip).is_ok(), passes, "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_guard_for_one_address_passes_that_one_alone() {
+        let guard = Guard::only("169.254.169.254".parse().unwrap());
+        for (ip, passes) in [
+            ("169.254.169.254", true),
+            ("::ffff:169.254.169.254", true),
+            ("169.254.169.253", false),
+            ("127.0.0.1", false),
+            ("8.8.8.8", false),
+            ("64:ff9b::169.254.169.254", false),
         ] {
             assert_eq!(judged(&guard, ip).is_ok(), passes, "{ip}");
         }

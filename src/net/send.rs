@@ -165,6 +165,19 @@ impl Upstream {
         })
     }
 
+    /// The same way out to one address alone, whatever that is, with connections of its own: none of them is ever an agent's.
+    pub(super) fn only(&self, address: IpAddr) -> Self {
+        Self {
+            pool: Arc::new(Pool::new()),
+            tls: self.tls.clone(),
+            dialer: self.dialer.only(address),
+            config: Arc::clone(&self.config),
+            logins: self.logins.clone(),
+            background: self.background.clone(),
+            ..*self
+        }
+    }
+
     /// Sends the request and waits for the head of its response. Where the upstream asks for a certificate it is shown
     /// `certificate`.
     ///

@@ -1,4 +1,4 @@
-//! One call of a service of AWS's that speaks JSON, signed: what stands in its head.
+//! One call of a service of AWS's, signed: what stands in its head.
 
 use super::said::{Field, value};
 use super::sigv4::{ALGORITHM, PathStyle, Request, Scope, SigningKey, sha256, signed_names};
@@ -17,26 +17,43 @@ pub struct Keys<'k> {
     pub token: Option<&'k Secret>,
 }
 
-/// The fields of a POST to `/` that calls `method`, as `secretsmanager.GetSecretValue`, with this body. `None` where a
-/// key cannot stand in a header.
+/// How a service is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// In JSON, with the method in the head, as `secretsmanager.GetSecretValue`.
+    Json(&'static str),
+    /// By a form that says all.
+    Form,
+}
+
+/// The type of the body of [`Call::Form`].
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The fields of a POST of this body to `/`. `None` where a key cannot stand in a header.
 pub fn signed(
     host: &str,
-    method: &'static str,
+    call: Call,
     body: &[u8],
     keys: Keys<'_>,
     scope: Scope,
 ) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let kind = match call {
+        Call::Json(_) => "application/x-amz-json-1.1",
+        Call::Form => FORM,
+    };
     let mut fields = vec![
-        (CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1")),
-        (
-            HeaderName::from_static("x-amz-target"),
-            HeaderValue::from_static(method),
-        ),
+        (CONTENT_TYPE, HeaderValue::from_static(kind)),
         (
             HeaderName::from_static("x-amz-date"),
             HeaderValue::from_str(&scope.stamp).ok()?,
         ),
     ];
+    if let Call::Json(method) = call {
+        fields.push((
+            HeaderName::from_static("x-amz-target"),
+            HeaderValue::from_static(method),
+        ));
+    }
     if let Some(token) = keys.token {
         fields.push((
             HeaderName::from_static("x-amz-security-token"),

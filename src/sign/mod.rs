@@ -6,4 +6,5 @@ pub mod jwt;
 pub mod lent;
 pub mod picked;
 pub mod said;
+pub mod session;
 pub mod sigv4;

@@ -103,6 +103,11 @@ pub enum Cause {
     /// The encrypted file cannot be used.
     #[error(transparent)]
     Encrypted(Arc<encrypted::Error>),
+    /// AWS does not tell this machine where its credentials are.
+    #[error(
+        "the environment variable `{0}` is not set, as AWS sets it where a role is given; is Keyferry's task or pod given one?"
+    )]
+    NotOnAws(&'static str),
     /// There is no way to a token service, or it broke off.
     #[error("cannot ask {at}: {source}")]
     Remote {

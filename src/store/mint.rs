@@ -1,9 +1,11 @@
 //! Tokens that are asked of a service, or made here, out of other secrets.
 
 mod assertion;
+mod aws;
 mod github;
 mod google;
 mod oauth2;
+mod part;
 mod rotated;
 mod vault;
 mod vault_lent;
@@ -29,7 +31,8 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
             How::VaultLogin(spec) => vault_lent::login(inner, slot, spec).await,
             How::Vault(spec) => vault::read(inner, spec, slot.shape.document).await,
             How::VaultLease(spec) => vault_lent::lease(inner, slot, spec).await,
-            How::VaultLent { lease, field } => vault_lent::part(inner, lease, field).await,
+            How::AwsSession(spec) => aws::session(inner, spec).await,
+            How::Part { whole, field, below } => part::part(inner, whole, field, below).await,
         }
     };
     let made = tokio::time::timeout(mint.timeout, made).await;
@@ -41,14 +44,19 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
     })
 }
 
-/// How long a token is good for, less a little: on its way it must not end. `Err` says that it has ended.
-fn term(given: &Given) -> Result<Option<Duration>, &'static str> {
+/// The seconds that a token is good for, where its answer says so.
+fn seconds(given: &Given) -> Option<f64> {
     let until = given
         .until
         .as_deref()
         .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let left = until.map(|until| (until - OffsetDateTime::from(SystemTime::now())).as_seconds_f64());
-    let Some(seconds) = given.seconds.or(left) else {
+    given.seconds.or(left)
+}
+
+/// How long that is, less a little: on its way it must not end. `Err` says that it has ended.
+fn term(seconds: Option<f64>) -> Result<Option<Duration>, &'static str> {
+    let Some(seconds) = seconds else {
         return Ok(None);
     };
     let seconds = seconds.clamp(0.0, LONGEST.as_secs_f64());

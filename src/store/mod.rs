@@ -4,6 +4,7 @@
 //! store is opened, so that everything missing is told of together; files are read again when they
 //! change. A program is run when its secret is first wanted, once for all who wait.
 
+mod aws;
 pub mod encrypted;
 mod error;
 mod exec;
@@ -410,7 +411,7 @@ impl Slot {
     fn whole(&self) -> Option<SecretId> {
         match &self.source {
             Source::Minted(mint) => match &mint.how {
-                How::VaultLent { lease, .. } => Some(lease.id),
+                How::Part { whole, .. } => Some(whole.id),
                 _ => None,
             },
             _ => None,

@@ -5,8 +5,10 @@ use super::{AtHand, Inner, fetch};
 use crate::base::body::Body;
 use crate::base::clock;
 use crate::base::endpoint::Endpoint;
+use crate::base::metadata::Metadata;
 use crate::base::secret::Secret;
 use crate::config::mint::Uses;
+use crate::net::Upstream;
 use crate::net::errand::Told;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -58,7 +60,9 @@ impl Errand {
         *request.method_mut() = self.method;
         let headers = request.headers_mut();
         headers.extend(self.headers);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers
+            .entry(ACCEPT)
+            .or_insert(HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static("keyferry"));
         if length > 0 {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -80,11 +84,7 @@ impl Inner {
         to: &Endpoint,
         errand: Errand,
     ) -> Result<Told, Cause> {
-        let way = self
-            .way
-            .get()
-            .and_then(std::sync::Weak::upgrade)
-            .ok_or(Cause::Stopping)?;
+        let way = self.way()?;
         let request = errand.request();
         let told = match roots {
             Some(roots) => way.errand_trusting(roots, to, request).await,
@@ -94,6 +94,20 @@ impl Inner {
             at: to.to_string(),
             source: Arc::new(source),
         })
+    }
+
+    /// The same, to a service that gives this machine credentials.
+    pub(super) async fn errand_nearby(&self, to: &Metadata, errand: Errand) -> Result<Told, Cause> {
+        let told = self.way()?.errand_nearby(to, errand.request()).await;
+        told.map_err(|source| Cause::Remote {
+            at: to.endpoint().to_string(),
+            source: Arc::new(source),
+        })
+    }
+
+    fn way(&self) -> Result<Arc<Upstream>, Cause> {
+        let way = self.way.get().and_then(std::sync::Weak::upgrade);
+        way.ok_or(Cause::Stopping)
     }
 
     /// The value of another secret that one is made with.

@@ -29,6 +29,7 @@ use crate::config::raw::{RawConfig, SecretMap};
 use crate::config::read::Findings;
 use std::time::Duration;
 
+pub(super) use aws::region as aws_region;
 pub(super) use kubernetes::account;
 
 /// The stores that a config names.

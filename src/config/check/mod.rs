@@ -15,6 +15,7 @@ mod parent;
 mod rules;
 mod scope;
 mod secrets;
+mod session;
 mod shadow;
 mod sigv4;
 mod slots;
@@ -33,6 +34,7 @@ use std::path::Path;
 /// Checks a whole config; `None` when some part of it is not fit to be used.
 pub(super) fn config(raw: &RawConfig, base: &Path, found: &mut Findings<'_>) -> Option<Config> {
     let mut scope = Scope::new(base);
+    scope.aws_region = kept::aws_region(raw);
     secrets::names(raw.secrets(), &mut scope, found);
     agents::names(raw.agents(), &mut scope, found);
     let written = raw.rules.as_deref().unwrap_or_default();

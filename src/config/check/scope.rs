@@ -70,6 +70,8 @@ pub(super) struct Scope<'p> {
     pub(super) rule: String,
     /// Secrets that presets and rules bring along; they follow the written ones, in this order.
     pub(super) implicit: Vec<SecretSpec>,
+    /// The region of `aws`, where STS is asked.
+    pub(super) aws_region: Option<String>,
     /// While a preset's rule is checked: the preset, and the secret that is its own.
     pub(super) preset: Option<(&'static Preset, SecretId)>,
     /// And the tokens that it has made for its rules.
@@ -89,6 +91,7 @@ impl<'p> Scope<'p> {
             documents: HashSet::new(),
             rule: String::new(),
             implicit: Vec::new(),
+            aws_region: None,
             preset: None,
             tokens: Vec::new(),
         }

@@ -2,7 +2,10 @@
 
 use super::inject::injected;
 use super::scope::Scope;
+use super::session::{Whose, parts};
 use crate::base::aws_host;
+use crate::base::ids::SecretId;
+use crate::config::aws::AwsKeys;
 use crate::config::leaf::{At, Many, Text};
 use crate::config::model::{Inject, SigV4};
 use crate::config::raw::RawSigV4;
@@ -20,20 +23,59 @@ pub(super) fn keys(raw: &RawSigV4, scope: &mut Scope<'_>, found: &mut Findings<'
         }
     };
     let (region, service) = (word(raw.region.as_ref(), found), word(raw.service.as_ref(), found));
-    let access_key_id = injected(&raw.access_key_id, scope, found);
-    let secret_access_key = injected(&raw.secret_access_key, scope, found);
-    let session_token = match &raw.session_token {
-        Some(name) if !scope.does_without(name) => injected(name, scope, found).map(Some),
-        _ => Some(None),
-    };
+    let (access_key_id, secret_access_key, session_token) = whose(raw, scope, found)?;
     Some(SigV4 {
-        access_key_id: access_key_id?,
-        secret_access_key: secret_access_key?,
-        session_token: session_token?,
+        access_key_id,
+        secret_access_key,
+        session_token,
         region: region?,
         service: service?,
         unsigned: unsigned?,
     })
+}
+
+/// The secrets that are the key's id, the key, and the token.
+fn whose(
+    raw: &RawSigV4,
+    scope: &mut Scope<'_>,
+    found: &mut Findings<'_>,
+) -> Option<(SecretId, SecretId, Option<SecretId>)> {
+    let whose = Whose {
+        section: "`sigv4`",
+        at: raw.at,
+        bad: raw.bad,
+        from: raw.from.as_ref(),
+        id: raw.access_key_id.as_ref(),
+        secret: raw.secret_access_key.as_ref(),
+        token: raw.session_token.as_ref(),
+        role: raw.assume_role.as_ref(),
+        external_id: raw.external_id.as_ref(),
+        timeout: None,
+    };
+    if whose.is_session() {
+        let AwsKeys::Session(whole) = whose.keys(scope, found)? else {
+            return None;
+        };
+        let [id, secret, token] = parts(&whole, scope);
+        return Some((id.id, secret.id, Some(token.id)));
+    }
+    let (Some(id), Some(secret)) = (&raw.access_key_id, &raw.secret_access_key) else {
+        if !raw.bad {
+            found
+                .error(
+                    raw.at,
+                    "`sigv4` wants `access_key_id` and `secret_access_key`, or `from`",
+                )
+                .hint("name a secret under each; `from: instance` takes the credentials of this machine's role");
+        }
+        return None;
+    };
+    let (id, secret) = (injected(id, scope, found), injected(secret, scope, found));
+    let token = match &raw.session_token {
+        Some(name) if !scope.does_without(name) => Some(injected(name, scope, found)?),
+        _ => None,
+    };
+    Some((id?, secret?, token))
 }
 
 /// A region or a service; the inner `None` is one that is not given.

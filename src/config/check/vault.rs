@@ -160,7 +160,11 @@ fn lent((mount, below): (&str, &str), field: String, vault: &Vault, scope: &mut 
     let timeout = vault.timeout;
     let source = Source::Minted(Box::new(Mint { how, timeout }));
     let lease = scope.implied(&format!("vault/lease/{place}"), source);
-    let how = How::VaultLent { lease, field };
+    let how = How::Part {
+        whole: lease,
+        field,
+        below: "/data",
+    };
     Some(Mint { how, timeout })
 }
 

@@ -1,35 +1,44 @@
 //! AWS Secrets Manager and Systems Manager's Parameter Store.
 
+use super::super::Inner;
+use super::super::aws::{Asked, said};
 use super::super::error::Cause;
-use super::super::remote::{Errand, answered};
-use super::super::{Held, Inner, source};
+use super::super::remote::answered;
 use super::Whole;
-use crate::base::secret::Secret;
-use crate::config::kept::{AWS_VARIABLES, Aws, AwsKept, AwsKeys};
-use crate::config::mint::Uses;
-use crate::net::authority;
-use crate::net::errand::Told;
-use crate::sign::aws_call::{Keys, signed};
+use crate::config::kept::{Aws, AwsKept};
+use crate::sign::aws_call::Call;
 use crate::sign::picked;
-use crate::sign::said::{self, Field};
-use crate::sign::sigv4::Scope;
-use http::{Method, StatusCode};
-use serde::Deserialize;
+use crate::sign::said::{self as written, Field};
+use http::StatusCode;
 use std::sync::Arc;
-use std::time::SystemTime;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 /// Reads a secret or a parameter.
 pub(super) async fn read(inner: &Arc<Inner>, spec: &Aws) -> Result<Whole, Cause> {
-    let keys = Signing::of(inner, &spec.keys).await?;
-    let mut told = call(inner, spec, &keys).await?;
-    // Temporary keys may have ended before their time: others are asked for, once.
-    if STALE.contains(&said(&told).as_str()) && keys.renewed(inner, &spec.keys).await {
-        told = call(inner, spec, &Signing::of(inner, &spec.keys).await?).await?;
-    }
+    let (service, method, body) = match &spec.what {
+        AwsKept::Secret { id, stage } => {
+            let mut fields = vec![("SecretId", Field::Text(id))];
+            fields.extend(stage.iter().map(|stage| ("VersionStage", Field::Text(stage))));
+            (
+                "secretsmanager",
+                "secretsmanager.GetSecretValue",
+                written::json(&fields),
+            )
+        }
+        AwsKept::Parameter(name) => {
+            let body = serde_json::json!({"Name": name, "WithDecryption": true}).to_string();
+            ("ssm", "AmazonSSM.GetParameter", Some(body.into_bytes().into()))
+        }
+    };
+    let asked = Asked {
+        at: &spec.at,
+        region: &spec.region,
+        service,
+        call: Call::Json(method),
+        body: body.ok_or(Cause::Unknown)?,
+    };
+    let told = asked.ask(inner, &spec.keys).await?;
     if !told.status.is_success() {
-        return Err(answered(&spec.at, &told, reason(&said(&told), told.status)));
+        return Err(answered(&spec.at, &told, reason(said(&told), told.status)));
     }
     let secret = match &spec.what {
         AwsKept::Secret { .. } => {
@@ -42,135 +51,6 @@ pub(super) async fn read(inner: &Arc<Inner>, spec: &Aws) -> Result<Whole, Cause>
     let at = spec.at.to_string();
     Ok(Whole { secret, at })
 }
-
-async fn call(inner: &Inner, spec: &Aws, keys: &Signing) -> Result<Told, Cause> {
-    let (service, method, body) = match &spec.what {
-        AwsKept::Secret { id, stage } => {
-            let mut fields = vec![("SecretId", Field::Text(id))];
-            fields.extend(stage.iter().map(|stage| ("VersionStage", Field::Text(stage))));
-            ("secretsmanager", "secretsmanager.GetSecretValue", said::json(&fields))
-        }
-        AwsKept::Parameter(name) => {
-            let body = serde_json::json!({"Name": name, "WithDecryption": true}).to_string();
-            ("ssm", "AmazonSSM.GetParameter", Some(body.into_bytes().into()))
-        }
-    };
-    let body = body.ok_or(Cause::Unknown)?;
-    let form = format_description!("[year][month][day]T[hour][minute][second]Z");
-    let stamp = OffsetDateTime::from(SystemTime::now()).format(form);
-    let scope = Scope {
-        stamp: stamp.map_err(|_| Cause::Unknown)?,
-        region: spec.region.clone(),
-        service: service.to_owned(),
-    };
-    let host = authority(&spec.at.target, spec.at.scheme);
-    let headers = signed(&host, method, &body, keys.lent(), scope).ok_or_else(|| Cause::NoCredential {
-        at: "the key for AWS".to_owned(),
-        reason: "it cannot stand in a header".to_owned(),
-    })?;
-    let method = Method::POST;
-    inner.errand(&spec.at, Errand { method, headers, body }).await
-}
-
-/// The keys at hand.
-enum Signing {
-    Read {
-        id: Secret,
-        secret: Secret,
-        token: Option<Secret>,
-    },
-    Held {
-        id: Arc<Held>,
-        secret: Arc<Held>,
-        token: Option<Arc<Held>>,
-    },
-}
-
-impl Signing {
-    async fn of(inner: &Arc<Inner>, keys: &AwsKeys) -> Result<Self, Cause> {
-        let AwsKeys::Secrets { id, secret, token } = keys else {
-            let [id, secret, token] = AWS_VARIABLES.map(|name| source::env(name, &source::Shape::default()));
-            return Ok(Self::Read {
-                id: id?,
-                secret: secret?,
-                token: match token {
-                    Err(Cause::EnvUnset(_)) => None,
-                    token => Some(token?),
-                },
-            });
-        };
-        Ok(Self::Held {
-            id: inner.used(id).await?,
-            secret: inner.used(secret).await?,
-            token: match token {
-                Some(token) => Some(inner.used(token).await?),
-                None => None,
-            },
-        })
-    }
-
-    fn lent(&self) -> Keys<'_> {
-        match self {
-            Self::Read { id, secret, token } => Keys {
-                id,
-                secret,
-                token: token.as_ref(),
-            },
-            Self::Held { id, secret, token } => Keys {
-                id: &id.secret,
-                secret: &secret.secret,
-                token: token.as_ref().map(|token| &token.secret),
-            },
-        }
-    }
-
-    /// Has all of them asked for anew, and tells whether there are others then.
-    async fn renewed(&self, inner: &Arc<Inner>, keys: &AwsKeys) -> bool {
-        let (
-            AwsKeys::Secrets { id, secret, token },
-            Self::Held {
-                id: old_id,
-                secret: old_secret,
-                token: old_token,
-            },
-        ) = (keys, self)
-        else {
-            return false;
-        };
-        let mut renewed = false;
-        let pairs = [(id, old_id), (secret, old_secret)];
-        let pairs: Vec<(&Uses, &Arc<Held>)> = pairs
-            .into_iter()
-            .chain(token.as_ref().zip(old_token.as_ref()))
-            .collect();
-        for (uses, old) in pairs {
-            renewed |= inner.refused(uses.id, old.version).await;
-        }
-        renewed
-    }
-}
-
-/// The name of the error in an answer, without what stands around it.
-fn said(told: &Told) -> String {
-    #[derive(Deserialize)]
-    struct Answer {
-        #[serde(rename = "__type")]
-        kind: String,
-    }
-    if told.status.is_success() {
-        return String::new();
-    }
-    let kind = serde_json::from_slice::<Answer>(&told.body).map_or_else(|_| String::new(), |answer| answer.kind);
-    kind.rsplit('#').next().unwrap_or_default().to_owned()
-}
-
-/// What AWS says of keys that have ended or were revoked.
-const STALE: [&str; 4] = [
-    "ExpiredTokenException",
-    "ExpiredToken",
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-];
 
 /// What is wrong, in words of ours: nothing of the answer is passed on.
 fn reason(kind: &str, status: StatusCode) -> &'static str {

@@ -4,7 +4,7 @@ use super::super::error::Cause;
 use super::super::fetch::Fetched;
 use super::super::remote::{Errand, answered, fits};
 use super::super::{Held, Inner};
-use super::{assertion, rotated, term};
+use super::{assertion, aws, rotated, seconds, term};
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
 use crate::config::mint::{ClientAuth, Grant, How, OAuth2};
@@ -142,7 +142,7 @@ pub(super) fn read(to: &Endpoint, told: &Told, wanted: Wanted) -> Result<Given, 
 
 /// What was given, for its term.
 pub(super) fn fetched(to: &Endpoint, told: &Told, given: Given) -> Result<Fetched, Cause> {
-    let ttl = term(&given).map_err(|why| answered(to, told, why))?;
+    let ttl = term(seconds(&given)).map_err(|why| answered(to, told, why))?;
     Ok(Fetched::new(given.token, ttl))
 }
 
@@ -156,7 +156,8 @@ impl How {
             Self::VaultLogin(spec) => spec.at.to_string(),
             Self::Vault(spec) => spec.at.to_string(),
             Self::VaultLease(spec) => spec.at.to_string(),
-            Self::VaultLent { .. } => "the Vault".to_owned(),
+            Self::AwsSession(spec) => aws::asked(spec).to_owned(),
+            Self::Part { whole, .. } => whole.name.to_string(),
             Self::Signed(_) => "nobody".to_owned(),
         }
     }

@@ -10,13 +10,12 @@ use super::vault::{Asked, refused, renew, within};
 use super::{oauth2, vault};
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
-use crate::config::mint::{Uses, VaultLease, VaultLogin, VaultProof};
+use crate::config::mint::{VaultLease, VaultLogin, VaultProof};
+use crate::sign::lent;
 use crate::sign::said::{self, Field};
-use crate::sign::{lent, picked};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The part of its first time that a renewal must give: one that gives less is near the longest that there is.
 const WORTH: f64 = 0.5;
@@ -90,34 +89,6 @@ pub(super) async fn lease(inner: &Arc<Inner>, slot: &Slot, spec: &VaultLease) ->
     let whole = Secret::document(std::mem::take(&mut *told.body));
     let whole = whole.map_err(|_| answered(&spec.at, &told, "its answer is empty"))?;
     Ok(Fetched::new(whole, time.map(shortened)))
-}
-
-/// One field of a credential that was lent, for as long as that.
-pub(super) async fn part(inner: &Arc<Inner>, lease: &Uses, field: &str) -> Result<Fetched, Cause> {
-    let held = inner.used(lease).await?;
-    let pointer = match field.starts_with('/') {
-        true => format!("/data{field}"),
-        false => format!("/data/{}", field.replace('~', "~0").replace('/', "~1")),
-    };
-    let no_credential = |reason: String| Cause::NoCredential {
-        at: lease.name.to_string(),
-        reason,
-    };
-    let secret = picked::field(&held.secret, &pointer);
-    let secret = secret.ok_or_else(|| no_credential(format!("it has no text under `{field}`")))?;
-    if secret.is_line().is_err() {
-        let reason = format!("`{field}` is of several lines; a credential is one line of text");
-        return Err(no_credential(reason));
-    }
-    let current = inner
-        .slots
-        .get(lease.id.index())
-        .and_then(|slot| slot.current.load_full());
-    let end = current.and_then(|current| Some(current.term?.1));
-    Ok(Fetched::new(
-        secret,
-        end.map(|end| end.saturating_duration_since(Instant::now())),
-    ))
 }
 
 /// Notes on which terms something was lent, and says for how long; `None` is without end.

@@ -229,8 +229,8 @@ async fn a_login_by_jwt_has_its_token_renewed_and_logs_in_again_when_that_ends()
     );
     let proxy = rig("other").serve().await;
     assert_eq!(bao.given(&proxy).await, None);
-    let log = proxy.child.log();
-    assert!(log.contains("it does not take this role and JWT"), "{log}");
+    let record = proxy.record().await.to_string();
+    assert!(record.contains("it does not take this role and JWT"), "{record}");
 }
 
 #[tokio::test]

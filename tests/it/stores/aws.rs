@@ -13,21 +13,30 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const HOSTS: [&str; 2] = ["secretsmanager.eu-west-1.amazonaws.com", "ssm.eu-west-1.amazonaws.com"];
+pub const HOSTS: [&str; 3] = [
+    "secretsmanager.eu-west-1.amazonaws.com",
+    "ssm.eu-west-1.amazonaws.com",
+    "sts.eu-west-1.amazonaws.com",
+];
 const JSON: &str = r#"{"key":"sk-first-0123456789","db":{"password":"nested-0123456789"}}"#;
 
-struct Aws {
-    root: Root,
-    server: Server,
-    api: Origin,
+pub struct Aws {
+    pub root: Root,
+    pub server: Server,
+    pub api: Origin,
     made: Value,
     _dir: tempfile::TempDir,
 }
 
-async fn aws() -> Aws {
+pub async fn aws() -> Aws {
+    open_to(6).await
+}
+
+/// One that checks no signature of its first so many calls: six make its users.
+pub async fn open_to(calls: u32) -> Aws {
     let root = Root::new();
     let dir = tempfile::tempdir().unwrap();
-    let server = moto(&root, &HOSTS, 6, dir.path()).await;
+    let server = moto(&root, &HOSTS, calls, dir.path()).await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/signing/scripts/setup.py");
     let mut setup = Command::new(tools::python());
     let output = setup.arg(script).arg(format!("http://{}", server.plain)).output();
@@ -45,12 +54,12 @@ async fn aws() -> Aws {
 }
 
 impl Aws {
-    fn key(&self, whose: &str, part: &str) -> &str {
+    pub fn key(&self, whose: &str, part: &str) -> &str {
         self.made[whose][part].as_str().unwrap()
     }
 
     /// Has AWS keep something, as its operator does.
-    fn keep(&self, what: &str, name: &str, text: &str) {
+    pub fn keep(&self, what: &str, name: &str, text: &str) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stores/scripts/aws.py");
         let output = Command::new(tools::python())
             .args([script, &format!("http://{}", self.server.plain)])
@@ -60,7 +69,7 @@ impl Aws {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn rig(&self) -> Rig {
+    pub fn rig(&self) -> Rig {
         let rig = HOSTS.iter().fold(Rig::new(&self.root).reach(&self.api), |rig, host| {
             rig.reach_as(host, self.server.address)
         });
@@ -153,17 +162,17 @@ async fn what_aws_refuses_is_told_in_words_and_lets_nothing_out() {
         (
             (id, wrong),
             "aws_secret: { id: prod/stripe, field: key }",
-            "it does not take these keys",
+            "it does not take this signature",
         ),
         (
             (id, wrong),
             "aws_parameter: { name: nothing }",
-            "it does not take these keys",
+            "it does not take this signature",
         ),
         (
             ("AKIAJ7QX2M4T6V9BN3WZ", wrong),
             "aws_secret: { id: prod/stripe }",
-            "it does not take these keys",
+            "it does not know this key",
         ),
     ] {
         let rig = aws.rig().config("aws: { region: eu-west-1 }");

@@ -1,11 +1,14 @@
 //! Secrets Manager and Parameter Store.
 
-use super::super::mint::{endpoint, maybe, uses, word};
+use super::super::mint::{endpoint, maybe, word};
 use super::super::scope::Scope;
+use super::super::session::Whose;
 use super::Common;
 use crate::base::endpoint::Endpoint;
-use crate::config::kept::{Aws, AwsKept, AwsKeys, Kept, Place};
+use crate::config::aws::AwsKeys;
+use crate::config::kept::{Aws, AwsKept, Kept, Place};
 use crate::config::leaf::Text;
+use crate::config::raw::RawConfig;
 use crate::config::raw_kept::{RawAws, RawAwsParameter, RawAwsSecret};
 use crate::config::read::Findings;
 
@@ -96,10 +99,7 @@ impl Asked<'_> {
                 return None;
             }
         };
-        if !region
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        {
+        if !is_region(&region) {
             let at = self.region.or(written).unwrap_or(self.name).at;
             found.error(at, "expected a region, such as `eu-west-1`");
             return None;
@@ -119,37 +119,32 @@ impl Asked<'_> {
     }
 }
 
+/// The region of `aws`, if it names one that is fit; one that is not is told of by what is asked there.
+pub(in super::super) fn region(raw: &RawConfig) -> Option<String> {
+    let region = &raw.aws.as_ref()?.region.as_ref()?.value;
+    is_region(region).then(|| region.clone())
+}
+
+fn is_region(text: &str) -> bool {
+    let fit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(fit)
+}
+
 fn keys(account: Option<&RawAws>, scope: &mut Scope<'_>, found: &mut Findings<'_>) -> Option<AwsKeys> {
     let Some(account) = account else {
         return Some(AwsKeys::Environment);
     };
-    match (
-        &account.access_key_id,
-        &account.secret_access_key,
-        &account.session_token,
-    ) {
-        (None, None, None) => Some(AwsKeys::Environment),
-        (Some(id), Some(secret), token) => {
-            let (id, secret) = (uses(id, scope, found), uses(secret, scope, found));
-            let token = match token {
-                Some(token) => Some(uses(token, scope, found)?),
-                None => None,
-            };
-            Some(AwsKeys::Secrets {
-                id: id?,
-                secret: secret?,
-                token,
-            })
-        }
-        _ if account.bad => None,
-        _ => {
-            found
-                .error(
-                    account.at,
-                    "`aws` wants both of `access_key_id` and `secret_access_key`, or neither",
-                )
-                .hint("without them the keys are those of `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`");
-            None
-        }
-    }
+    let whose = Whose {
+        section: "`aws`",
+        at: account.at,
+        bad: account.bad,
+        from: account.from.as_ref(),
+        id: account.access_key_id.as_ref(),
+        secret: account.secret_access_key.as_ref(),
+        token: account.session_token.as_ref(),
+        role: account.assume_role.as_ref(),
+        external_id: account.external_id.as_ref(),
+        timeout: account.timeout.as_ref().map(|time| time.0),
+    };
+    whose.keys(scope, found)
 }

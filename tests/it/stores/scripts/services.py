@@ -1,4 +1,4 @@
-"""What Kubernetes, Google Secret Manager, Azure Key Vault and 1Password Connect do for who reads a secret, as far as their documentation has it:
+"""What Kubernetes, STS, Google Secret Manager, Azure Key Vault and 1Password Connect do for who reads a secret, as far as their documentation has it:
 each bearer is checked with joserfc, or against those that were handed out. No registry has these servers. The operator's side,
 `/operator`, is for the test alone."""
 
@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 import time
+import urllib.request
 
 from flask import Flask, jsonify, request
 from joserfc import jwt
@@ -88,6 +89,19 @@ def kubernetes(namespace, name):
         return status(404)
     values = json.loads(kept[f"kubernetes/{name}"])
     return jsonify(kind="Secret", metadata={"name": name}, data={key: encoded(value) for key, value in values.items()})
+
+
+@app.post("/")
+def sts():
+    """STS, before a moto that knows nothing of whom a token of the cluster's names."""
+    asked = request.get_data()
+    form = request.form
+    claims = account_of(form["WebIdentityToken"])
+    if claims is None or form["RoleArn"] != "arn:aws:iam::123456789012:role/ci":
+        code = "InvalidIdentityToken" if claims is None else "AccessDenied"
+        return f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code></Error></ErrorResponse>", 400
+    asked = urllib.request.Request(kept["sts"], asked, {"content-type": "application/x-www-form-urlencoded"})
+    return urllib.request.urlopen(asked).read()
 
 
 @app.post("/google/token")
