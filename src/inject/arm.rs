@@ -1,10 +1,12 @@
 //! One permitted ask, made ready to be sent: credentials placed, and their traces noted.
 
 use super::captured::{Captured, Held as Tokens, Token, swap};
+use super::clocks::Clocks;
 use super::place::{self, Swap};
 use super::{Error, Misplaced, StandIns, body, collect, cookie, hmac, mtls, program, sigv4, strays, trailers};
 use crate::base::ask::Scheme;
 use crate::base::budget::Budget;
+use crate::base::host::Target;
 use crate::base::ids::{RuleId, SecretId};
 use crate::base::secret::Secret;
 use crate::base::template::{Part, Template};
@@ -39,6 +41,8 @@ pub struct Injector {
     programs: Box<[Option<program::Asked>]>,
     /// Whether a rule gives anything that can be had anew, by rule.
     renewable: Box<[bool]>,
+    /// Those of hosts that sign by another clock.
+    clocks: Clocks,
     /// How long a body that is searched may take to come.
     body_time: Duration,
 }
@@ -70,6 +74,8 @@ pub struct Armed {
     pub messages: Option<strays::Messages>,
     /// Whether it was signed with a time in it.
     pub timed: bool,
+    /// Whom it was signed for by their clock, where they alone say what time that shows.
+    signed_for: Option<Target>,
     /// The headers that only a program knew of.
     pub(super) filled: Vec<HeaderName>,
     /// A body that was collected, as it will be sent.
@@ -114,6 +120,7 @@ impl Injector {
             needles,
             certificates: config.rules.iter().map(|_| mtls::Made::default()).collect(),
             renewable: config.rules.iter().map(|rule| is_renewable(config, rule)).collect(),
+            clocks: Clocks::default(),
             body_time: config.limits.response_time,
         };
         injector.prepare(config);
@@ -136,6 +143,13 @@ impl Injector {
     /// Whether a request of this rule that is refused may be sent again with another value.
     pub fn may_renew(&self, rule: RuleId) -> bool {
         self.renewable.get(rule.index()).copied().unwrap_or_default()
+    }
+
+    /// Learns from what a host answers to a signature what time it is there.
+    pub fn heed<B>(&self, armed: &Armed, answer: &http::Response<B>) {
+        if let Some(target) = &armed.signed_for {
+            self.clocks.heed(target, answer);
+        }
     }
 
     /// Has what a host did not take fetched anew. True when it may be given something else.
@@ -328,7 +342,10 @@ impl Injector {
             keys = self.keys(spec, armed).await?;
         }
         armed.timed = true;
-        let signature = sigv4::sign(permitted, spec, &keys, armed, self.body_time).await?;
+        let now = self.clocks.now(permitted.target());
+        // In the clear anybody on the way could say what time it is.
+        armed.signed_for = (permitted.scheme() == Scheme::Https).then(|| permitted.target().clone());
+        let signature = sigv4::sign(permitted, spec, (&keys, now), armed, self.body_time).await?;
         if let Ok(signature) = Secret::new(signature.into_bytes()) {
             armed.needles.push(Arc::new(Needles::new([(&signature, None)])));
         }

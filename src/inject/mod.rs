@@ -4,6 +4,7 @@
 pub mod arm;
 pub mod body;
 pub mod captured;
+mod clocks;
 mod collect;
 mod cookie;
 mod hmac;

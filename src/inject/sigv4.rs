@@ -22,7 +22,7 @@ use payload::Payload;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use zeroize::Zeroizing;
@@ -68,12 +68,12 @@ pub(super) struct Keys {
 pub(super) async fn sign(
     permitted: &mut Permitted,
     spec: &SigV4,
-    keys: &Keys,
+    (keys, now): (&Keys, OffsetDateTime),
     armed: &mut Armed,
     time: Duration,
 ) -> Result<String, Error> {
     let asked = Asked::read(permitted);
-    let scope = scope(spec, permitted.target().host.name(), &asked)?;
+    let scope = scope(spec, permitted.target().host.name(), &asked, now)?;
     let style = match scope.service.as_str() {
         "s3" | "s3express" | "s3-object-lambda" | "s3-outposts" => PathStyle::Key,
         _ => PathStyle::Hierarchy,
@@ -157,7 +157,7 @@ fn is_older(pair: &str) -> bool {
 }
 
 /// When and for whom to sign: as the rule has it, as the host's name has it, as the agent's client has it.
-fn scope(spec: &SigV4, host: Option<&str>, asked: &Asked) -> Result<Scope, Error> {
+fn scope(spec: &SigV4, host: Option<&str>, asked: &Asked, now: OffsetDateTime) -> Result<Scope, Error> {
     let named = host.and_then(aws_host::service);
     let service = spec
         .service
@@ -178,7 +178,7 @@ fn scope(spec: &SigV4, host: Option<&str>, asked: &Asked) -> Result<Scope, Error
         return Err(Error::Unsignable("nothing says for which region and service to sign"));
     };
     let form = format_description!("[year][month][day]T[hour][minute][second]Z");
-    let stamp = OffsetDateTime::from(SystemTime::now()).format(form);
+    let stamp = now.format(form);
     Ok(Scope {
         stamp: stamp.map_err(|_| Error::Unsignable("the clock shows no date"))?,
         region: region.to_owned(),

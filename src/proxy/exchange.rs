@@ -109,6 +109,7 @@ impl Proxy {
         };
         if armed.timed || renewable {
             doubt_clock(&answer, entry);
+            live.injector.heed(&armed, &answer.response);
         }
         if let Some(capture) = capture {
             let asked = captured::Asked {

@@ -4,12 +4,12 @@
 use super::aws::{Aws, HOSTS, aws, open_to};
 use super::services::Services;
 use super::{given, refusal, tried};
-use crate::rig::agent::request;
+use crate::rig::agent::{Reply, request};
 use crate::rig::netns::Networks;
 use crate::rig::proxy::{Proxy, Rig, bare};
 use crate::rig::running::Running;
 use crate::rig::{PATIENCE, tools};
-use crate::signing::servers::{Server, free};
+use crate::signing::servers::free;
 use http::Method;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -18,13 +18,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// What a machine is asked for, and a rig beside it.
-struct Machine {
-    at: SocketAddr,
-    running: Running,
+pub struct Machine {
+    pub at: SocketAddr,
+    pub running: Running,
 }
 
 impl Machine {
-    fn command(aws: &Aws, at: SocketAddr) -> Command {
+    pub fn command(aws: &Aws, at: SocketAddr) -> Command {
         let mut command = Command::new(tools::python());
         bare(&mut command, std::path::Path::new("/nonexistent"));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stores/scripts/machine.py");
@@ -49,7 +49,7 @@ impl Machine {
         Self::start(aws, free().await).await
     }
 
-    fn operator(&self, words: &[&str], path: &str) -> String {
+    pub fn operator(&self, words: &[&str], path: &str) -> String {
         let output = Command::new(tools::need("curl"))
             .args(["-sS", "--fail"])
             .args(words)
@@ -60,17 +60,11 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn tell(&self, name: &str, text: &str) {
+    pub fn tell(&self, name: &str, text: &str) {
         self.operator(
             &["-X", "PUT", "-H", "content-type: text/plain", "--data-raw", text],
             name,
         );
-    }
-
-    /// How many seconds off each signature was that came to its front.
-    fn fronted(&self) -> Vec<u32> {
-        let said = self.operator(&[], "fronted");
-        said.split_whitespace().map(|off| off.parse().unwrap()).collect()
     }
 
     /// The ids of the keys that it has handed out.
@@ -86,12 +80,18 @@ impl Machine {
     }
 }
 
-const KEY: &str = "{ aws_secret: { id: prod/stripe, field: key } }";
+pub const KEY: &str = "{ aws_secret: { id: prod/stripe, field: key } }";
 /// A rule by which the agent asks STS who it is, signed by Keyferry.
 const WHO: &str = "name: sts, host: sts.eu-west-1.amazonaws.com, inject: [{ sigv4: { from: FROM } }]";
 
 /// Whom STS takes the agent for.
 async fn who(proxy: &Proxy) -> String {
+    let reply = asked(proxy).await;
+    assert_eq!(reply.status, 200, "{}\n{}", reply.text(), proxy.child.log());
+    reply.text()
+}
+
+pub async fn asked(proxy: &Proxy) -> Reply {
     let mut asked = request(
         Method::POST,
         &format!("https://{}/", HOSTS[2]),
@@ -99,9 +99,7 @@ async fn who(proxy: &Proxy) -> String {
     );
     let kind = "application/x-www-form-urlencoded".parse().unwrap();
     asked.headers_mut().insert("content-type", kind);
-    let reply = proxy.agent.h1(HOSTS[2]).await.reply(asked).await;
-    assert_eq!(reply.status, 200, "{}\n{}", reply.text(), proxy.child.log());
-    reply.text()
+    proxy.agent.h1(HOSTS[2]).await.reply(asked).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -337,44 +335,5 @@ async fn the_metadata_address_is_keyferrys_alone_and_no_agents() {
         let (reply, _) = agent.rest().await;
         let reply = String::from_utf8(reply).unwrap();
         assert!(reply.contains("\"address_refused\""), "{reply}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_is_off_costs_one_more_request_that_is_signed_by_that_of_aws() {
-    let aws = aws().await;
-    for (offset, asked) in [("+0", 1), ("+20m", 2), ("-20m", 2)] {
-        let at = free().await;
-        let server = Server::start(&aws.root, &[HOSTS[0]], Machine::command(&aws, at), at).await;
-        let machine = Machine {
-            at,
-            running: server.running,
-        };
-        let rig = || {
-            let rig = Rig::new(&aws.root)
-                .reach(&aws.api)
-                .reach_as(HOSTS[0], server.address)
-                .rule(super::RULE)
-                .config("aws: { region: eu-west-1 }")
-                .env("AWS_ACCESS_KEY_ID", aws.key("user", "id"))
-                .env("AWS_SECRET_ACCESS_KEY", aws.key("user", "secret"))
-                .secret_spec("key", KEY);
-            crate::clock::off(rig, offset)
-        };
-        let proxy = rig().serve().await;
-        let value = given(&proxy, &aws.api).await;
-        assert_eq!(
-            value.as_deref(),
-            Some("sk-first-0123456789"),
-            "{offset}: {}",
-            proxy.child.log()
-        );
-        let off = machine.fronted();
-        assert!(off.len() == asked && *off.last().unwrap() < 60, "{offset}: {off:?}");
-        // What is refused by its own clock too is refused.
-        machine.tell("refuse", "yes");
-        let said = refusal(&rig().serve().await, &aws.api).await;
-        assert!(said.contains("it does not take this signature"), "{said}");
-        assert_eq!(machine.fronted().len(), 2 * asked, "{offset}");
     }
 }

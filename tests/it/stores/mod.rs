@@ -1,6 +1,7 @@
 //! Secrets that stores of others keep: each by its real server where there is one, and all of them by one table of faults.
 
 mod aws;
+mod aws_clocks;
 mod aws_roles;
 mod clouds;
 mod keyring;
