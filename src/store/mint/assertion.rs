@@ -73,4 +73,4 @@ fn unique() -> String {
 }
 
 /// Seconds that a service's clock may be behind.
-const SLOW: u64 = 30;
+pub(super) const SLOW: u64 = 30;

@@ -4,7 +4,7 @@ use super::super::Inner;
 use super::super::error::Cause;
 use super::super::fetch::Fetched;
 use super::super::remote::unfit;
-use super::oauth2;
+use super::{assertion, oauth2};
 use crate::base::endpoint::Endpoint;
 use crate::config::mint::{Gcp, GcpToken};
 use crate::sign::jwt::Key;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
-/// Google takes no longer ones.
+/// From `iat` to `exp`. Google takes no longer ones.
 const LIFETIME: u64 = 3600;
 
 /// Asks for one.
@@ -41,7 +41,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, spec: &Gcp) -> Result<Fetched, Cause
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
-        .as_secs();
+        .as_secs()
+        .saturating_sub(assertion::SLOW);
     let mut claims = Map::new();
     claims.insert("iss".to_owned(), plain(&account).into());
     claims.insert("aud".to_owned(), url.unwrap_or_else(|| TOKEN_URL.to_owned()).into());

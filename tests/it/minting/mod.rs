@@ -1,6 +1,7 @@
 //! Tokens that Keyferry asks for or makes: by a certified authorisation server, by checks of an independent library, and
 //! when whoever hands them out fails.
 
+mod clock;
 mod faults;
 mod oauth2;
 mod page;

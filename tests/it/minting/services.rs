@@ -28,7 +28,7 @@ pub const HOSTS: &[&str] = &[
 ];
 
 pub struct Services {
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
     pub root: Root,
     pub server: Server,
     pub rsa: String,
@@ -63,7 +63,7 @@ pub async fn services() -> Services {
 }
 
 impl Services {
-    fn rig(&self) -> Rig {
+    pub fn rig(&self) -> Rig {
         let rig = Rig::new(&self.root);
         HOSTS
             .iter()

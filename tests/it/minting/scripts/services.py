@@ -88,7 +88,10 @@ def microsoft():
 
 @app.get("/signed")
 def signed():
-    header, claims = claims_of(bearer(), 630, iss="me", aud="https://api.test", team="blue")
+    try:
+        header, claims = claims_of(bearer(), 630, iss="me", aud="https://api.test", team="blue")
+    except Exception as error:
+        return jsonify(message=str(error)), 401
     return jsonify(header=header, claims=claims)
 
 
