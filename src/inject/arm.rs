@@ -186,6 +186,11 @@ impl Injector {
         let names = inject.iter().flat_map(injected).chain(filled).collect();
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
+        let programs = permitted.asking();
+        let programs = programs
+            .iter()
+            .filter_map(|rule| self.programs.get(rule.index())?.as_ref());
+        armed.needles.extend(programs.flat_map(program::Asked::traces));
         let of_logins = permitted.logins();
         armed
             .needles
@@ -309,7 +314,6 @@ impl Injector {
         let agent = self.agents.get(permitted.agent().index()).map_or("?", |name| name);
         armed.filled = asked.fill(permitted, agent).await?;
         armed.credentials.push(Arc::clone(asked.name()));
-        armed.needles.extend(asked.traces());
         Ok(())
     }
 

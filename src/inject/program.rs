@@ -19,7 +19,7 @@ pub(super) struct Asked {
     traces: Mutex<VecDeque<(u64, Arc<Needles>)>>,
 }
 
-/// Answers whose values are looked for in the replies of a rule, beside that of the request itself.
+/// Answers of a rule whose values are looked for in the replies of the hosts that it may give them to.
 const REMEMBERED: usize = 16;
 /// A word that is shorter is not looked for by itself.
 const SHORTEST_WORD: usize = 8;

@@ -255,6 +255,7 @@ impl Policy {
             strays,
             watched: self.watched(&known),
             logins: self.logins(&known),
+            asking: self.asking(&known),
             held,
         })
     }
@@ -336,6 +337,18 @@ impl Policy {
             }
         }
         if all.is_empty() { Arc::default() } else { all.into() }
+    }
+
+    /// The rules for this host that ask a program.
+    fn asking(&self, known: &[u32]) -> Arc<[RuleId]> {
+        let asks = |ready: &Ready| ready.inject.iter().any(|one| matches!(one, Inject::Program(_)));
+        let asking = self.rules_of(known).filter(|(_, ready)| asks(ready)).map(|(id, _)| id);
+        let asking: Vec<RuleId> = asking.collect();
+        if asking.is_empty() {
+            Arc::default()
+        } else {
+            asking.into()
+        }
     }
 
     /// The rules of a host, as [`HostMap::lookup`] has them.

@@ -25,6 +25,7 @@ pub struct Permitted {
     pub(super) strays: Strays,
     pub(super) watched: Arc<[SecretId]>,
     pub(super) logins: Arc<[Arc<str>]>,
+    pub(super) asking: Arc<[RuleId]>,
     pub(super) held: Held,
 }
 
@@ -67,6 +68,11 @@ impl Permitted {
     /// The logins whose tokens any rule may give this host, or keeps from its replies.
     pub fn logins(&self) -> Arc<[Arc<str>]> {
         Arc::clone(&self.logins)
+    }
+
+    /// The rules that may give this host what a program answers.
+    pub fn asking(&self) -> Arc<[RuleId]> {
+        Arc::clone(&self.asking)
     }
 
     /// Whether that rule lets a credential go over plain HTTP.
@@ -155,6 +161,7 @@ impl Permitted {
             strays: self.strays,
             watched: Arc::clone(&self.watched),
             logins: Arc::clone(&self.logins),
+            asking: Arc::clone(&self.asking),
             held: self.held.clone(),
         })
     }
