@@ -243,7 +243,7 @@ fn every_example_on_the_page_of_agents_loads_without_a_warning() {
 
 #[test]
 fn every_example_on_the_page_of_logins_loads_without_a_warning() {
-    load_examples("login.md", 4);
+    load_examples("login.md", 5);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! what it holds instead.
 
 mod device;
+mod docker;
 mod kept;
 mod page;
 mod programs;

@@ -11,17 +11,19 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-const PASSWORD: &str = "the-registry-password";
+pub const PASSWORD: &str = "the-registry-password";
+/// What the agent holds of it.
+pub const STAND_IN: &str = "the-registry-standin0";
 
-struct Registry {
-    registry: Server,
-    tokens: Server,
+pub struct Registry {
+    pub registry: Server,
+    pub tokens: Server,
     /// Where blobs are redirected to.
-    blobs: Origin,
+    pub blobs: Origin,
 }
 
 impl Registry {
-    async fn start(root: &Root, dir: &Path) -> Self {
+    pub async fn start(root: &Root, dir: &Path) -> Self {
         let at = free().await;
         let mut service = Command::new(tools::python());
         bare(&mut service, dir);
@@ -62,16 +64,22 @@ impl Registry {
         }
     }
 
-    fn rig(&self, root: &Root) -> Rig {
+    pub fn rig(&self, root: &Root) -> Rig {
         Rig::new(root)
             .reach_as("auth.test", self.tokens.address)
             .reach_as("registry.test", self.registry.address)
             .reach(&self.blobs)
-            .secret("REGISTRY", PASSWORD)
+            .env("REGISTRY", PASSWORD)
+            .secret_spec("registry", &format!("{{ env: REGISTRY, placeholder: {STAND_IN} }}"))
             .rule(
                 "name: tokens, host: auth.test, allow: [\"GET /token\"], \
                  inject: [{ basic: { user: ci, password: registry } }], \
-                 capture: { login: registry, tokens: [token, access_token] }",
+                 capture: { login: registry, tokens: [token, access_token, refresh_token] }",
+            )
+            .rule(
+                "name: oauth, host: auth.test, allow: [\"POST /token\"], \
+                 inject: [{ placeholder: registry, in: \"body:/password\" }], \
+                 capture: { login: registry, tokens: [token, access_token, refresh_token] }",
             )
             .rule("name: registry, host: registry.test, inject: [{ login: registry }]")
             .rule("name: blobs, host: blobs.test")

@@ -3,6 +3,7 @@
 
 use super::{eventually, tools};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,16 @@ impl Docker {
             config,
         ];
         Self::begin(&["--mount"], "", &flags).await
+    }
+
+    /// Starts one that goes out by this proxy, and trusts the certificates in `ca` alone.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn behind(proxy: SocketAddr, ca: &Path) -> Self {
+        let way = format!("export HTTPS_PROXY=http://{proxy} SSL_CERT_FILE={}; ", ca.display());
+        let quiet = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
+        Self::begin(&["--mount"], &way, &quiet).await
     }
 
     /// Starts one that makes networks, all of them within one of its own, from which a way leads to [`WORLD`].
@@ -204,6 +215,11 @@ impl Docker {
     /// Where a path that the daemon tells, such as a volume's, is for this process.
     pub fn path(&self, told: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{told}", self.daemon.id()))
+    }
+
+    /// The socket of the containerd that the daemon has started.
+    pub fn containerd(&self) -> PathBuf {
+        self.dir.path().join("exec/containerd/containerd.sock")
     }
 
     /// The daemon's own process.

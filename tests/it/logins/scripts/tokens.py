@@ -35,6 +35,9 @@ certificate = (
 with open(f"{folder}/tokens.pem", "wb") as file:
     file.write(certificate.public_bytes(serialization.Encoding.PEM))
 signing = ECKey.import_key(key)
+refresh = f"refresh-{secrets.token_hex(24)}"
+with open(f"{folder}/refresh", "w") as file:
+    file.write(refresh)
 chain = [base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()]
 
 
@@ -58,7 +61,28 @@ class Service(http.server.BaseHTTPRequestHandler):
         if self.headers.get("authorization") != f"Basic {shown}":
             return self.answer(401, {"details": "no password"})
         made = token(urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query))
-        self.answer(200, {"token": made, "access_token": made, "expires_in": 300})
+        given = {"token": made, "access_token": made, "expires_in": 300}
+        if "offline_token=true" in self.path:
+            given["refresh_token"] = refresh
+        self.answer(200, given)
+
+    def do_POST(self):
+        """As clients ask that were given a password, or hold a refresh token (distribution's OAuth2)."""
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+        shown = {name: values[0] for name, values in form.items()}
+        match shown["grant_type"]:
+            case "password":
+                known = (shown["username"], shown["password"]) == ("ci", "the-registry-password")
+            case "refresh_token":
+                known = shown["refresh_token"] == refresh
+            case _:
+                known = False
+        print("POST", shown["grant_type"], known, file=sys.stderr, flush=True)
+        if not known:
+            return self.answer(401, {"details": "no password"})
+        # In one field, as that protocol has them.
+        form["scope"] = form.get("scope", [""])[0].split()
+        self.answer(200, {"access_token": token(form), "expires_in": 300, "scope": " ".join(form["scope"])})
 
     def answer(self, status, value):
         body = json.dumps(value).encode()
