@@ -11,10 +11,9 @@ pub(super) fn look(around: &Around) -> Vec<Found> {
     let mut found = netrc(&path_from(around, "NETRC", ".netrc"));
     found.extend(git(&home(".git-credentials")));
     found.extend(git(&home(".config/git/credentials")));
-    found.extend(yaml_hosts(
-        &path_from(around, "GH_CONFIG_DIR", ".config/gh").join("hosts.yml"),
-        "oauth_token",
-    ));
+    let gh = path_from(around, "GH_CONFIG_DIR", ".config/gh").join("hosts.yml");
+    found.extend(yaml_hosts(&gh, "oauth_token"));
+    found.extend(gh_login(&gh));
     found.extend(yaml_hosts(&home(".config/glab-cli/config.yml"), "token"));
     found.extend(terraform(&home(".terraform.d/credentials.tfrc.json")));
     let hugging_face = path_from(around, "HF_HOME", ".cache/huggingface").join("token");
@@ -111,6 +110,17 @@ fn yaml_hosts(path: &Path, key: &str) -> Vec<Found> {
     };
     hosts.iter().filter_map(each).collect()
 }
+
+/// A login of `gh` at GitHub, wherever it keeps the token.
+fn gh_login(path: &Path) -> Option<Found> {
+    let parsed = serde_yaml::from_str::<Value>(&text(path)?).ok()?;
+    let host = "github.com";
+    parsed.get(host)?;
+    Some(Found::stays(path, host, GH))
+}
+
+const GH: &str = "a login of gh's: `gh auth logout`, write `- preset: github-login` in the place of `github` in the rules, and `gh auth \
+                  login` through Keyferry, which keeps the token; or keep the file and the keyring out of the agent's sandbox";
 
 /// `{"credentials": {HOST: {"token": …}}}`.
 fn terraform(path: &Path) -> Vec<Found> {

@@ -50,7 +50,7 @@ fn service_accounts(dir: &Path) -> Vec<Found> {
         text(path).is_some_and(|text| text.contains("\"service_account\"") && text.contains("\"private_key\""))
     };
     json.filter(account)
-        .map(|path| Found::stays(&path, "", SIGNS))
+        .map(|path| Found::stays(&path, "", ACCOUNT))
         .collect()
 }
 
@@ -67,6 +67,10 @@ fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
 
 const SIGNS: &str = "it signs, so it cannot be put into a request: keep the file out of the agent's sandbox";
 const SSH: &str = "hide ~/.ssh from the agent (`run` keeps the SSH agent's socket from it); git goes over HTTPS, with a rule for the host";
+const CLAUDE: &str = "a login of Claude Code's: say `/logout` there, add `- preset: anthropic-login` to the rules, and log in anew through \
+     Keyferry, which keeps the tokens; or keep the file out of the agent's sandbox";
+const ACCOUNT: &str = "a service account's key: write `google-cloud: { file: PATH }` under `secrets` and `- preset: google-cloud` under \
+     `rules`, and keep the file out of the agent's sandbox";
 const HIDE: &str = "keep it out of the agent's sandbox";
 
 const FILES: &[(&str, &str)] = &[
@@ -90,7 +94,7 @@ const FILES: &[(&str, &str)] = &[
     (".gradle/gradle.properties", HIDE),
     (".bundle/config", HIDE),
     (".gem/credentials", HIDE),
-    (".claude/.credentials.json", HIDE),
+    (".claude/.credentials.json", CLAUDE),
     (".codex/auth.json", HIDE),
     (".gnupg/private-keys-v1.d", HIDE),
     (".local/share/keyrings", HIDE),

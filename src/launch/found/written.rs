@@ -193,6 +193,8 @@ mod tests {
             ("GITHUB_TOKEN", "ghp_s3cr3t14"),
             ("GH_TOKEN", "ghp_s3cr3t14"),
             ("MY_SECRET", "s3cr3t15"),
+            // Its preset must be told more than this.
+            ("SPOTIFY_CLIENT_SECRET", "s3cr3t16"),
             ("LANG", "C"),
         ];
         Around {
@@ -230,7 +232,9 @@ mod tests {
         let stays: Vec<String> = plan.stays.iter().map(|(place, _)| place.to_string()).collect();
         let expected = [
             "$MY_SECRET",
+            "$SPOTIFY_CLIENT_SECRET",
             "(DB_PASSWORD)",
+            "(github.com)",
             "(github.com)",
             "(github.com)",
             "(default)",

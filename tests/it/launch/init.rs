@@ -57,6 +57,47 @@ fn init_writes_a_config_that_explain_understands_and_shows_no_value() {
 }
 
 #[test]
+fn logins_of_programs_that_have_a_preset_are_told_how_to_log_in_through_keyferry() {
+    let home = home();
+    let write = |path: &str, text: &str| {
+        let path = home.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        ".claude/.credentials.json",
+        "{\"claudeAiOauth\": {\"accessToken\": \"s3cr3t-claude\"}}",
+    );
+    // Where there is a keyring, gh keeps the token there.
+    write(
+        ".config/gh/hosts.yml",
+        "github.com:\n    git_protocol: https\n    user: me\n",
+    );
+    write(
+        "key.json",
+        "{\"type\": \"service_account\", \"private_key\": \"s3cr3t\"}",
+    );
+    let output = keyferry(home.path(), &["init", "--json"]);
+    told(&output);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (file, words) in [
+        (".claude/.credentials.json", "- preset: anthropic-login"),
+        ("gh/hosts.yml", "- preset: github-login"),
+        ("key.json", "- preset: google-cloud"),
+    ] {
+        let stays = said["stays"].as_array().unwrap();
+        let it = stays
+            .iter()
+            .find(|it| it["place"]["file"].as_str().is_some_and(|at| at.ends_with(file)));
+        let it = it.unwrap_or_else(|| panic!("{file} is not told of: {said:#}"));
+        let advice = it["advice"].as_str().unwrap();
+        assert!(advice.contains(words) && advice.contains("sandbox"), "{advice}");
+        let preset = words.rsplit(' ').next().unwrap();
+        assert!(keyferry::config::presets::find(preset).is_some(), "{preset}");
+    }
+}
+
+#[test]
 fn a_config_that_is_there_is_kept_unless_forced() {
     let home = home();
     let config = home.path().join("keyferry.yaml");
