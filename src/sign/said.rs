@@ -9,7 +9,9 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use zeroize::{Zeroize, Zeroizing};
 
 /// What is kept as it is in a form (RFC 6749 appendix B).
@@ -159,6 +161,40 @@ pub struct Given {
     /// The refresh token that takes the place of the one before.
     pub refresh: Option<Secret>,
 }
+
+impl Given {
+    /// How long the token is good for, counted from `now`; `None` is without end.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn term(&self, now: SystemTime) -> Result<Option<Duration>, &'static str> {
+        let until = self
+            .until
+            .as_deref()
+            .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        let left = until.map(|until| (until - OffsetDateTime::from(now)).as_seconds_f64());
+        term(self.seconds.or(left))
+    }
+}
+
+/// So many seconds, less a little: on its way a token must not end.
+///
+/// # Errors
+/// When it has ended.
+pub fn term(seconds: Option<f64>) -> Result<Option<Duration>, &'static str> {
+    let Some(seconds) = seconds else {
+        return Ok(None);
+    };
+    let seconds = seconds.clamp(0.0, LONGEST.as_secs_f64());
+    let seconds = seconds - (seconds / 10.0).min(10.0);
+    if seconds < 1.0 {
+        return Err("its token has expired already");
+    }
+    Ok(Some(Duration::from_secs_f64(seconds)))
+}
+
+/// A token that would be good for longer is asked for anew.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Why an answer gives no token. Only words that the standard knows are passed on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,11 +14,7 @@ use super::error::Cause;
 use super::fetch::Fetched;
 use super::{Inner, Slot};
 use crate::config::mint::{How, Mint};
-use crate::sign::said::Given;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Makes one, or has it made.
 pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result<Fetched, Cause> {
@@ -43,29 +39,3 @@ pub(super) async fn mint(inner: &Arc<Inner>, slot: &Slot, mint: &Mint) -> Result
         })
     })
 }
-
-/// The seconds that a token is good for, where its answer says so.
-fn seconds(given: &Given) -> Option<f64> {
-    let until = given
-        .until
-        .as_deref()
-        .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    let left = until.map(|until| (until - OffsetDateTime::from(SystemTime::now())).as_seconds_f64());
-    given.seconds.or(left)
-}
-
-/// How long that is, less a little: on its way it must not end. `Err` says that it has ended.
-fn term(seconds: Option<f64>) -> Result<Option<Duration>, &'static str> {
-    let Some(seconds) = seconds else {
-        return Ok(None);
-    };
-    let seconds = seconds.clamp(0.0, LONGEST.as_secs_f64());
-    let seconds = seconds - (seconds / 10.0).min(10.0);
-    if seconds < 1.0 {
-        return Err("its token has expired already");
-    }
-    Ok(Some(Duration::from_secs_f64(seconds)))
-}
-
-/// A token that would be good for longer is asked for anew.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -229,6 +229,62 @@ rules:
     assert_eq!(config.secrets[2].source, Source::Env("MISTRAL_API_KEY".to_owned()));
 }
 
+#[test]
+fn a_preset_that_makes_tokens_keeps_its_secret_to_itself_and_each_use_has_tokens_of_its_own() {
+    let config = loads(
+        "secrets: { mine: { env: SPOTIFY } }
+rules:
+  - { preset: spotify, secret: mine, with: { client_id: a } }
+  - { preset: paypal, with: { client_id: a } }
+  - { preset: github-app, name: one, with: { app_id: a, installation: 1 } }
+  - { preset: github-app, name: other, with: { app_id: a, installation: 2 }, agents: default }
+",
+    );
+    let names: Vec<_> = config.secrets.iter().map(|spec| &*spec.name).collect();
+    let all = [
+        "mine",
+        "paypal",
+        "github-app",
+        "one/token",
+        "other/token",
+        "spotify/oauth2",
+        "paypal/oauth2",
+    ];
+    assert_eq!(names, all);
+    assert!(
+        config.secrets.iter().all(|spec| spec.agent_env.is_empty()),
+        "{:#?}",
+        config.secrets
+    );
+    let documents: Vec<_> = config.secrets.iter().map(|spec| spec.document).collect();
+    assert_eq!(documents, [false, false, true, false, false, false, false]);
+    let made_with = |at: usize| {
+        config.secrets[at]
+            .source
+            .uses()
+            .iter()
+            .map(|uses| uses.name.to_string())
+            .collect()
+    };
+    let with: Vec<Vec<String>> = (3..7).map(made_with).collect();
+    assert_eq!(with, [["github-app"], ["github-app"], ["mine"], ["paypal"]]);
+    assert_ne!(config.secrets[3].source, config.secrets[4].source);
+}
+
+#[test]
+fn what_a_preset_reads_as_a_token_endpoints_reply_is_not_the_users_to_widen() {
+    let config = loads("rules: [{ preset: github-login, allow: \"GET /user\" }]");
+    let allowed = |at: usize| {
+        let allow = config.rules[at].allow.iter().flatten();
+        allow.map(|allow| allow.text().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        allowed(0),
+        ["POST /login/device/code", "POST /login/oauth/access_token"]
+    );
+    assert_eq!(allowed(1), ["GET /user"]);
+}
+
 fn injected(rule: &Rule) -> SecretId {
     match &rule.action {
         Action::Intercept { inject, .. } => match inject[..] {

@@ -4,7 +4,7 @@ use super::super::error::Cause;
 use super::super::fetch::Fetched;
 use super::super::remote::{Errand, answered, fits};
 use super::super::{Held, Inner};
-use super::{assertion, aws, rotated, seconds, term};
+use super::{assertion, aws, rotated};
 use crate::base::endpoint::Endpoint;
 use crate::base::secret::Secret;
 use crate::config::mint::{ClientAuth, Grant, How, OAuth2};
@@ -13,6 +13,7 @@ use crate::sign::said::{self, Field, Given, Wanted};
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use std::sync::Arc;
+use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -142,7 +143,7 @@ pub(super) fn read(to: &Endpoint, told: &Told, wanted: Wanted) -> Result<Given, 
 
 /// What was given, for its term.
 pub(super) fn fetched(to: &Endpoint, told: &Told, given: Given) -> Result<Fetched, Cause> {
-    let ttl = term(seconds(&given)).map_err(|why| answered(to, told, why))?;
+    let ttl = given.term(SystemTime::now()).map_err(|why| answered(to, told, why))?;
     Ok(Fetched::new(given.token, ttl))
 }
 

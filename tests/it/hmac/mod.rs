@@ -99,7 +99,10 @@ async fn told(proxy: &Proxy, http2: bool, path: &str, body: &str) -> serde_json:
     };
     let reply = by(&proxy.agent, http2).await.reply(with(ask, THEIRS)).await;
     assert_eq!(reply.status, 200, "{path} {}", reply.text());
-    reply.json()
+    let told: serde_json::Value = reply.json();
+    let names: Vec<_> = told["headers"].as_object().unwrap().keys().collect();
+    assert!(!names.iter().any(|name| name.contains('_')), "{names:?}");
+    told
 }
 
 #[tokio::test]

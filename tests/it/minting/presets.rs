@@ -104,14 +104,13 @@ async fn the_presets_of_github_google_and_microsoft_get_tokens_for_each_of_their
         rig.reach_as(host, services.server.address)
     });
     std::fs::write(rig.dir().join("google.json"), account.to_string()).unwrap();
-    std::fs::write(rig.dir().join("app.pem"), &services.rsa).unwrap();
     rig = rig
         .secret_spec("google-cloud", "{ file: google.json }")
-        .secret_spec("app", "{ file: app.pem }")
-        .env("AZURE_CLIENT_SECRET", "azure-s3cr&t")
-        .rule("preset: github-app, secret: app, with: { app_id: 1234, installation: 42 }")
+        .env("GITHUB_APP_PRIVATE_KEY", &services.rsa)
+        .secret("ENTRA", "azure-s3cr&t")
+        .rule("preset: github-app, with: { app_id: 1234, installation: 42 }")
         .rule("preset: google-cloud")
-        .rule("preset: azure, with: { tenant: tenant.example, client_id: app-1 }");
+        .rule("preset: azure, secret: entra, with: { tenant: tenant.example, client_id: app-1 }");
     let (well, said) = ended(rig.command(&["explain", "GET", "https://github.com/acme/site/info/refs"])).await;
     assert!(
         well && said.contains("`github-app/token` as the password of `x-access-token`")
