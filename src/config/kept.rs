@@ -3,6 +3,7 @@
 use super::aws::AwsKeys;
 use super::mint::Uses;
 use crate::base::endpoint::Endpoint;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub enum Place {
     OnePassword(Box<OnePassword>),
     /// A key of the kernel's keyrings, by its description.
     Keyring(String),
+    /// An item of the desktop's Secret Service.
+    SecretService(SecretService),
 }
 
 /// What AWS keeps.
@@ -106,6 +109,25 @@ pub struct OnePassword {
     pub field: String,
 }
 
+/// An item of the Secret Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretService {
+    /// What it is found by.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// As the user wrote them.
+impl fmt::Display for SecretService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<_> = self
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("`{name}: {value}`"))
+            .collect();
+        f.write_str(&pairs.join(", "))
+    }
+}
+
 /// How 1Password is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnePasswordBy {
@@ -135,7 +157,7 @@ impl Kept {
             Place::Aws(aws) => aws.keys.uses(),
             Place::Kubernetes(spec) => vec![&spec.token],
             Place::Google(spec) | Place::Azure(spec) => vec![&spec.token],
-            Place::Keyring(_) => Vec::new(),
+            Place::Keyring(_) | Place::SecretService(_) => Vec::new(),
             Place::OnePassword(spec) => match &spec.by {
                 OnePasswordBy::Connect { token, .. } | OnePasswordBy::Program { token, .. } => vec![token],
             },

@@ -4,7 +4,7 @@
 use super::leaf::{At, Bytes, Lasting, Many, Named, Text};
 use super::raw_kept::{
     RawAws, RawAwsParameter, RawAwsSecret, RawAzureSecret, RawGcpSecret, RawKeyring, RawKubernetes,
-    RawKubernetesSecret, RawOnePassword, RawOnePasswordItem,
+    RawKubernetesSecret, RawOnePassword, RawOnePasswordItem, RawSecretService,
 };
 use super::read::{Findings, Read, section};
 use super::tree::{Node, Value};
@@ -117,11 +117,11 @@ section! {
 
 section! {
     /// Where one credential lives, or how it is made: exactly one of `env`, `file`, `credential`, `exec`, `store`,
-    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `keyring`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
+    /// `vault`, `aws_secret`, `aws_parameter`, `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `keyring`, `secret_service`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`.
     #[schemars(extend("oneOf" = [{"required": ["env"]}, {"required": ["file"]}, {"required": ["exec"]}, {"required": ["store"]},
         {"required": ["vault"]}, {"required": ["aws_secret"]}, {"required": ["aws_parameter"]},
         {"required": ["kubernetes_secret"]}, {"required": ["gcp_secret"]}, {"required": ["azure_secret"]},
-        {"required": ["onepassword_item"]}, {"required": ["keyring"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
+        {"required": ["onepassword_item"]}, {"required": ["keyring"]}, {"required": ["secret_service"]}, {"required": ["credential"]}, {"required": ["oauth2"]}, {"required": ["jwt"]}, {"required": ["github_app"]}, {"required": ["gcp"]}, {"required": ["azure"]}]))]
     SecretMap, "a secret", {
         /// An environment variable of Keyferry's own, read at start.
         "env" env: Option<Text>,
@@ -156,6 +156,8 @@ section! {
         "onepassword_item" onepassword_item: Option<RawOnePasswordItem>,
         /// A key of the kernel's keyrings.
         "keyring" keyring: Option<RawKeyring>,
+        /// An item of the desktop's Secret Service.
+        "secret_service" secret_service: Option<RawSecretService>,
         /// A token that a token endpoint is asked for (OAuth 2.0).
         "oauth2" oauth2: Option<RawOAuth2>,
         /// A token that is signed here (JWT).

@@ -1,6 +1,6 @@
 //! Secrets that stores of others keep, as written.
 
-use super::leaf::{At, Lasting, Text};
+use super::leaf::{At, Lasting, Named, Text};
 use super::read::section;
 
 section! {
@@ -176,6 +176,22 @@ section! {
         "ttl" ttl: Option<At<Lasting>>,
         /// How long the last value is used beyond that, while 1Password cannot be asked. Absent: `1h`.
         "grace" grace: Option<At<Lasting>>,
+    }
+}
+
+section! {
+    /// An item of the desktop's Secret Service (GNOME Keyring, KWallet), which `secret-tool` is asked for.
+    RawSecretService, "`secret_service`", {
+        /// What it is found by, each a text; together they should name one item.
+        "attributes" attributes: Named<Text>,
+        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
+        "field" field: Option<Text>,
+        /// How long a value is good for; it is read again before that. Absent: `5m`.
+        "ttl" ttl: Option<At<Lasting>>,
+        /// How long the last value is used beyond that, while the keyring is locked. Absent: `1h`.
+        "grace" grace: Option<At<Lasting>>,
+        /// How long asking may take. Absent: `30s`.
+        "timeout" timeout: Option<At<Lasting>>,
     }
 }
 

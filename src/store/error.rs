@@ -146,6 +146,14 @@ pub enum Cause {
         /// Why there is none.
         reason: String,
     },
+    /// The desktop's Secret Service has no such item, or does not give it.
+    #[error("the Secret Service under {attributes}: {reason}")]
+    SecretService {
+        /// What it is looked for by.
+        attributes: String,
+        /// Why there is none.
+        reason: &'static str,
+    },
     /// What is kept there is no credential.
     #[error("what {at} keeps is no credential: {reason}")]
     NoCredential {

@@ -17,6 +17,8 @@ pub(super) enum Around {
     Own,
     /// No more than where programs and the user's home are.
     Bare,
+    /// The same, and where the bus of the desktop's session is.
+    Session,
     /// The same, and one variable with a secret.
     Only(&'static str, Zeroizing<String>),
 }
@@ -27,7 +29,11 @@ impl Around {
             return;
         }
         command.env_clear();
-        for kept in ["PATH", "HOME"] {
+        let bus: &[_] = match self {
+            Self::Session => &["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"],
+            Self::Own | Self::Bare | Self::Only(..) => &[],
+        };
+        for kept in ["PATH", "HOME"].iter().chain(bus) {
             #[expect(clippy::disallowed_methods, reason = "what a program of others cannot do without")]
             let value = std::env::var_os(kept);
             command.envs(value.map(|value| (kept, value)));

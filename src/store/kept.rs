@@ -6,6 +6,7 @@ mod google;
 mod keyring;
 mod kubernetes;
 mod onepassword;
+mod secret_service;
 
 use super::error::Cause;
 use super::fetch::Fetched;
@@ -37,6 +38,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, slot: &Slot, kept: &Kept) -> Resul
             Place::Google(spec) => google::read(inner, spec).await,
             Place::Azure(spec) => azure::read(inner, spec).await,
             Place::Keyring(description) => keyring::read(description).await,
+            Place::SecretService(spec) => secret_service::read(spec, kept.timeout).await,
             Place::OnePassword(spec) => onepassword::read(inner, spec, kept.timeout).await,
         }
     };
@@ -62,6 +64,7 @@ impl Place {
             Self::Kubernetes(spec) => spec.api.to_string(),
             Self::Google(spec) | Self::Azure(spec) => spec.at.to_string(),
             Self::Keyring(_) => "the kernel's keyring".to_owned(),
+            Self::SecretService(spec) => format!("the Secret Service under {spec}"),
             Self::OnePassword(spec) => match &spec.by {
                 OnePasswordBy::Connect { at, .. } => at.to_string(),
                 OnePasswordBy::Program { program, .. } => program.clone(),

@@ -18,6 +18,7 @@ mod google;
 mod keyring;
 mod kubernetes;
 mod onepassword;
+mod secret_service;
 
 use super::scope::Scope;
 use super::vault::{self, Vault};
@@ -62,6 +63,7 @@ impl<'r> Stores<'r> {
             (secret.azure_secret.is_some(), "azure_secret"),
             (secret.onepassword_item.is_some(), "onepassword_item"),
             (secret.keyring.is_some(), "keyring"),
+            (secret.secret_service.is_some(), "secret_service"),
         ];
         given.into_iter().filter_map(|(given, name)| given.then_some(name))
     }
@@ -89,6 +91,8 @@ impl<'r> Stores<'r> {
             azure::secret(raw, scope, found)?
         } else if let Some(raw) = &secret.onepassword_item {
             onepassword::item(raw, self.raw.onepassword.as_ref(), scope, found)?
+        } else if let Some(raw) = &secret.secret_service {
+            secret_service::item(raw, found)?
         } else {
             keyring::key(secret.keyring.as_ref()?, found)?
         };

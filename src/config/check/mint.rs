@@ -138,7 +138,7 @@ fn words(many: Option<&Many<Text>>, found: &mut Findings<'_>) -> Option<Vec<Stri
     (read.len() == written.len()).then_some(read)
 }
 
-fn pairs(named: Option<&Named<Text>>, found: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
+pub(super) fn pairs(named: Option<&Named<Text>>, found: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
     let written = named.map_or(&[][..], |named| &named.0);
     let pairs = written
         .iter()

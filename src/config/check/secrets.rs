@@ -252,7 +252,7 @@ fn source(
 }
 
 const PLACES: &str = "`env`, `file`, `credential`, `exec`, `store`, `vault`, `aws_secret`, `aws_parameter`, \
-                      `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `keyring`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
+                      `kubernetes_secret`, `gcp_secret`, `azure_secret`, `onepassword_item`, `keyring`, `secret_service`, `oauth2`, `jwt`, `github_app`, `gcp` and `azure`";
 
 fn exec(raw: &SecretMap, argv: &At<Vec<Text>>, scope: &Scope<'_>, found: &mut Findings<'_>) -> Option<Source> {
     let argv = command(argv, scope, found)?;

@@ -119,6 +119,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("secrets: { a: { onepassword_item: { vault: v, item: a/b } } }\nonepassword: { service_account: a }", "a/b", "expected a title"),
     ("secrets: { a: { onepassword_item: { vault: v, item: i } } }\nonepassword: { program: op }", "{", "`onepassword` wants"),
     ("secrets: { a: { keyring: { service: x } } }", "{", "`keyring` wants"),
+    ("secrets: { a: { secret_service: { attributes: { } } } }", "{", "`secret_service` wants the attributes"),
+    ("secrets: { a: { secret_service: { attributes: { service: \"--unlock\" } } } }", "{", "`secret_service` wants the attributes"),
     ("vault: { address: \"https://v.test\", token: t, role: r }\nsecrets: { t: { env: T } }", "{", "`vault` wants one of"),
     ("vault: { address: \"https://v.test\", token: t }\nsecrets: { t: { env: T }, a: { vault: { path: x, dynamic: true, ttl: 5m } } }", "5m", "`dynamic` makes one"),
     ("secrets: { t: { env: T }, a: { field: k, keyring: { description: x } } }", "k", "`field` goes with"),

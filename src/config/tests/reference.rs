@@ -135,6 +135,7 @@ const PARTS: &[(&str, &str)] = &[
     ("`onepassword`", "RawOnePassword"),
     ("`onepassword_item`", "RawOnePasswordItem"),
     ("`keyring`", "RawKeyring"),
+    ("`secret_service`", "RawSecretService"),
     ("`oauth2`", "RawOAuth2"),
     ("`jwt`", "RawJwt"),
     ("`github_app`", "RawGitHubApp"),

@@ -7,6 +7,7 @@ mod clouds;
 mod keyring;
 mod kubernetes;
 mod onepassword;
+mod secret_service;
 mod services;
 mod table;
 mod vault;
