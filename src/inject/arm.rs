@@ -176,7 +176,10 @@ impl Injector {
             memory: memory.clone(),
             ..Armed::default()
         };
-        let tokens = self.captured.now();
+        let tokens = match permitted.logins().is_empty() {
+            true => self.captured.now(),
+            false => self.captured.shared().await,
+        };
         for turn in Turn::ALL {
             for one in inject.iter().filter(|one| Turn::of(one) == turn) {
                 self.place(permitted, one, &tokens, &mut armed).await?;

@@ -21,18 +21,32 @@ use crate::base::ids::SecretId;
 use crate::base::secret::Secret;
 use crate::scrub::Needles;
 use crate::store::EncryptedFile;
+use crate::store::encrypted::Stamp;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use token::{Fresh, Holder};
+use tokio::sync::Semaphore;
 
 /// All tokens of all logins. One for the whole program: a login outlives the configuration it was made under.
 pub struct Captured {
     tokens: Mutex<Vec<Arc<Token>>>,
     now: ArcSwap<Held>,
     file: EncryptedFile,
+    written: Mutex<Written>,
+    /// One reads the file, and whoever wants it meanwhile waits.
+    turn: Semaphore,
+}
+
+/// What is written down.
+#[derive(Default)]
+struct Written {
+    /// The logins of which it is.
+    logins: Vec<Arc<str>>,
+    /// The state of the file that was read.
+    read: Option<Stamp>,
 }
 
 /// The tokens at one moment, ready to be looked for.
@@ -64,6 +78,8 @@ impl Captured {
             tokens: Mutex::default(),
             now: ArcSwap::from_pointee(Held::of(Vec::new())),
             file,
+            written: Mutex::default(),
+            turn: Semaphore::new(1),
         }
     }
 
@@ -76,6 +92,24 @@ impl Captured {
         let mut tokens = self.tokens.lock();
         forget_ended(&mut tokens);
         self.publish(&tokens)
+    }
+
+    /// The tokens of now, with what another process has written down: a program that shares its login with one behind
+    /// that process shows what came there.
+    pub async fn shared(&self) -> Arc<Held> {
+        if self.is_behind()
+            && let Ok(_turn) = self.turn.acquire().await
+            && self.is_behind()
+            && let Err(error) = self.read().await
+        {
+            tracing::warn!(%error, "what another process has stored of logins cannot be read");
+        }
+        self.now()
+    }
+
+    fn is_behind(&self) -> bool {
+        let written = self.written.lock();
+        !written.logins.is_empty() && written.read != self.file.stamp()
     }
 
     fn publish(&self, tokens: &[Arc<Token>]) -> Arc<Held> {
@@ -113,15 +147,25 @@ impl Captured {
         Some(taken)
     }
 
-    /// Takes up what was written down for these logins, beside what is known.
+    /// Takes up what was written down for these logins, beside what is known, and what is written from now on.
     ///
     /// # Errors
     /// When the encrypted file cannot be opened.
     pub async fn load(&self, logins: &[Arc<str>]) -> Result<(), crate::store::encrypted::Error> {
+        self.written.lock().logins = logins.to_vec();
         if logins.is_empty() {
             return Ok(());
         }
-        let read = kept::read(&self.file, logins).await?;
+        self.read().await
+    }
+
+    async fn read(&self) -> Result<(), crate::store::encrypted::Error> {
+        let logins = self.written.lock().logins.clone();
+        // Before it is read: what is written meanwhile is read again.
+        let state = self.file.stamp();
+        let read = kept::read(&self.file, &logins).await;
+        self.written.lock().read = state;
+        let read = read?;
         let mut tokens = self.tokens.lock();
         for token in read {
             if !tokens.iter().any(|known| known.stand_in == token.stand_in) {

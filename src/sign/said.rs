@@ -250,7 +250,8 @@ pub fn given(body: &[u8], wanted: Wanted) -> Result<Given, NoToken> {
         token: token.and_then(take).ok_or(NoToken::None)?,
         seconds: match answer.expires_in {
             Some(Seconds::Number(seconds)) => Some(seconds),
-            Some(Seconds::Text(text)) => text.trim().parse().ok(),
+            // Rust reads `nan` as a number, too.
+            Some(Seconds::Text(text)) => text.trim().parse().ok().filter(|seconds: &f64| !seconds.is_nan()),
             Some(Seconds::Other(_)) | None => None,
         },
         until: answer.expires_at,
@@ -375,6 +376,16 @@ mod tests {
         let good = good.unwrap();
         assert!(good.token.matches(b"t-1") && good.refresh.unwrap().matches(b"r"));
         assert_eq!(good.seconds, Some(60.0));
+        // A service that states no time that can be counted has stated none.
+        let odd = read("{\"access_token\":\"t-1\",\"expires_in\":\"nan\"}").unwrap();
+        assert_eq!(odd.term(SystemTime::UNIX_EPOCH), Ok(None));
+        for (text, term) in [
+            ("inf", Ok(Some(LONGEST - Duration::from_secs(10)))),
+            ("-1", Err("its token has expired already")),
+        ] {
+            let odd = read(&format!("{{\"access_token\":\"t-1\",\"expires_in\":\"{text}\"}}")).unwrap();
+            assert_eq!(odd.term(SystemTime::UNIX_EPOCH), term);
+        }
         for (text, why) in [
             ("", NoToken::None),
             ("<html>", NoToken::None),

@@ -107,7 +107,7 @@ pub struct EncryptedFile {
 }
 
 /// What tells one state of the file from the next: inode, time of change, length.
-pub(super) type Stamp = (u64, Option<SystemTime>, u64);
+pub type Stamp = (u64, Option<SystemTime>, u64);
 
 impl EncryptedFile {
     /// The encrypted file in `dir`, opened with `key`.
@@ -210,7 +210,8 @@ impl EncryptedFile {
         self.read(&self.open(&sealed, &key)?)
     }
 
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    /// The state it is in; `None` while there is none.
+    pub fn stamp(&self) -> Option<Stamp> {
         let found = std::fs::metadata(&self.path).ok()?;
         Some((found.ino(), found.modified().ok(), found.len()))
     }

@@ -1,7 +1,9 @@
 //! How long a login lasts.
 
 use super::{ACCESS, Login, REFRESH, RULES, offering, without_tokens};
+use crate::rig::agent::get;
 use crate::rig::origin::Speaks;
+use crate::rig::proxy::Rig;
 use http::StatusCode;
 use serde_json::json;
 use std::process::Command;
@@ -65,6 +67,49 @@ async fn a_refresh_token_takes_the_place_of_the_one_before_in_what_is_stored() {
         let sent = login.auth.seen().pop().unwrap().body;
         assert_eq!(String::from_utf8_lossy(&sent), form(real));
     }
+}
+
+#[tokio::test]
+async fn what_one_keyferry_was_given_another_beside_it_knows_at_once() {
+    let shared = tempfile::tempdir().unwrap();
+    let at = shared.path().to_str().unwrap().to_owned();
+    let token = "name: token, host: auth.test, capture: { login: mail, keep: true }";
+    let rules = |rig: Rig| rig.env("XDG_DATA_HOME", &at).rule(token).rule(RULES[1]);
+    let one = Login::with(Speaks::Both, rules).await;
+    let other = Login::with(Speaks::Both, rules).await;
+    let newer = REFRESH.replace("Zk8w", "Yj7v");
+    for round in 0..3 {
+        let (here, there) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let (access, refresh) = here.logged_in().await;
+        there
+            .shows("api.test", "authorization", &format!("Bearer {access}"))
+            .await;
+        let sent = there.api.seen().pop().unwrap().all("authorization");
+        assert_eq!(sent, [format!("Bearer {ACCESS}")], "round {round}");
+        there.answers_json(json!({"access_token": ACCESS.replace("Qm3v", "Pl2u"), "refresh_token": newer}));
+        let reply = there
+            .asks(&format!("grant_type=refresh_token&refresh_token={refresh}"))
+            .await;
+        without_tokens(&reply);
+        let sent = there.auth.seen().pop().unwrap().body;
+        assert!(String::from_utf8_lossy(&sent).ends_with(REFRESH), "round {round}");
+        let held = reply.json()["access_token"].as_str().unwrap().to_owned();
+        here.shows("api.test", "authorization", &format!("Bearer {held}")).await;
+        let sent = here.api.seen().pop().unwrap().all("authorization");
+        assert_eq!(
+            sent,
+            [format!("Bearer {}", ACCESS.replace("Qm3v", "Pl2u"))],
+            "round {round}"
+        );
+    }
+    // Another agent's it is not, whichever Keyferry it came to.
+    let (access, _) = one.logged_in().await;
+    let bob = offering(&other.proxy, "bob");
+    let mut ask = get("https://api.test/echo");
+    ask.headers_mut()
+        .insert("authorization", format!("Bearer {access}").parse().unwrap());
+    let reply = bob.h2("api.test").await.reply(ask).await;
+    assert_eq!(reply.code(), "placeholder_misplaced");
 }
 
 #[tokio::test]
