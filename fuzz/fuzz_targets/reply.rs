@@ -19,6 +19,8 @@ static CAPTURE: LazyLock<Capture> = LazyLock::new(|| Capture {
     keep: false,
 });
 
+const STAND_IN: &str = "keyferry-placeholder-login-";
+
 /// What waits for a time has a clock to wait by.
 static CLOCK: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_current_thread()
@@ -70,7 +72,11 @@ fuzz_target!(|said: &[u8]| {
     };
     // A token that another looks like by chance is counted with it.
     assert!(hits >= tokens.len() as u64);
-    for token in tokens.iter().filter(|token| token.len() >= 8) {
+    // One that is a word of every stand-in is in those of others.
+    let long = tokens
+        .iter()
+        .filter(|token| token.len() >= 8 && !STAND_IN.contains(*token));
+    for token in long {
         assert!(!keyferry_fuzz::holds(&out, token.as_bytes()), "a token came through");
     }
 });
