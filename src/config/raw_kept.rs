@@ -3,6 +3,27 @@
 use super::leaf::{At, Lasting, Named, Text};
 use super::read::section;
 
+/// A section that says which value of a store is wanted: its own keys, and those that all of them have.
+macro_rules! kept {
+    ($(#[$meta:meta])* $name:ident, $what:literal, {
+        $($(#[$field_meta:meta])* $key:literal $field:ident: $type:ty,)*
+    }) => {
+        section! {
+            $(#[$meta])*
+            $name, $what, {
+                $($(#[$field_meta])* $key $field: $type,)*
+                /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as
+                /// `/db/password`.
+                "field" field: Option<Text>,
+                /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
+                "ttl" ttl: Option<At<Lasting>>,
+                /// How long the last value is used beyond that, while the store cannot be asked or does not give it. Absent: `1h`.
+                "grace" grace: Option<At<Lasting>>,
+            }
+        }
+    };
+}
+
 section! {
     /// AWS, for secrets with `aws_secret` and `aws_parameter`: where, and with whose keys. Absent: with those of the variables
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set, `AWS_SESSION_TOKEN`.
@@ -32,37 +53,25 @@ section! {
     }
 }
 
-section! {
+kept! {
     /// A secret of AWS Secrets Manager.
     RawAwsSecret, "`aws_secret`", {
         /// Its name, or its ARN.
         "id" id: Text,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
         /// The staging label of the version. Absent: `AWSCURRENT`.
         "stage" stage: Option<Text>,
         /// Its region. Absent: that of the ARN, or of `aws`.
         "region" region: Option<Text>,
-        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while AWS cannot be asked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
     }
 }
 
-section! {
+kept! {
     /// A parameter of AWS Systems Manager's Parameter Store, decrypted.
     RawAwsParameter, "`aws_parameter`", {
         /// Its name, or its ARN; a version or a label may follow behind a colon.
         "name" name: Text,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
         /// Its region. Absent: that of the ARN, or of `aws`.
         "region" region: Option<Text>,
-        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while AWS cannot be asked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
     }
 }
 
@@ -84,25 +93,19 @@ section! {
     }
 }
 
-section! {
+kept! {
     /// One value of a Secret of Kubernetes, by its API.
     RawKubernetesSecret, "`kubernetes_secret`", {
         /// The Secret's name.
         "name" name: Text,
         /// Which of its values, as `data` names it.
         "key" key: Text,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
         /// Its namespace. Absent: that of `kubernetes`.
         "namespace" namespace: Option<Text>,
-        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while the API cannot be asked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
     }
 }
 
-section! {
+kept! {
     /// A secret of Google Secret Manager.
     RawGcpSecret, "`gcp_secret`", {
         /// Its name: `projects/PROJECT/secrets/SECRET`, or `projects/PROJECT/locations/LOCATION/secrets/SECRET` of a regional one.
@@ -111,18 +114,12 @@ section! {
         "version" version: Option<Text>,
         /// The secret that is shown as a bearer token, such as one with `gcp`.
         "token" token: Text,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
-        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while Google cannot be asked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
         /// How long asking may take. Absent: `30s`.
         "timeout" timeout: Option<At<Lasting>>,
     }
 }
 
-section! {
+kept! {
     /// A secret of Azure Key Vault.
     RawAzureSecret, "`azure_secret`", {
         /// The vault's URL: `https://NAME.vault.azure.net`.
@@ -133,12 +130,6 @@ section! {
         "version" version: Option<Text>,
         /// The secret that is shown as a bearer token, such as one with `azure` for the scope `https://vault.azure.net/.default`.
         "token" token: Text,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
-        /// How long a value is good for; a new one is fetched before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while Azure cannot be asked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
         /// How long asking may take. Absent: `30s`.
         "timeout" timeout: Option<At<Lasting>>,
     }
@@ -179,23 +170,17 @@ section! {
     }
 }
 
-section! {
+kept! {
     /// An item of the desktop's Secret Service (GNOME Keyring, KWallet), which `secret-tool` is asked for.
     RawSecretService, "`secret_service`", {
         /// What it is found by, each a text; together they should name one item.
         "attributes" attributes: Named<Text>,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
-        /// How long a value is good for; it is read again before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while the keyring is locked. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
         /// How long asking may take. Absent: `30s`.
         "timeout" timeout: Option<At<Lasting>>,
     }
 }
 
-section! {
+kept! {
     /// A key of the kernel's keyrings (keyutils): one of `service` with `user`, or `description`.
     #[schemars(extend("oneOf" = [{"required": ["service", "user"]}, {"required": ["description"]}]))]
     RawKeyring, "`keyring`", {
@@ -205,12 +190,6 @@ section! {
         "user" user: Option<Text>,
         /// The key's description, as `keyctl` has it.
         "description" description: Option<Text>,
-        /// Where it is a JSON object: the text in it that is the credential, by name, or by a pointer such as `/db/password`.
-        "field" field: Option<Text>,
-        /// How long a value is good for; it is read again before that. Absent: `5m`.
-        "ttl" ttl: Option<At<Lasting>>,
-        /// How long the last value is used beyond that, while the key is gone. Absent: `1h`.
-        "grace" grace: Option<At<Lasting>>,
         /// How long reading may take. Absent: `30s`.
         "timeout" timeout: Option<At<Lasting>>,
     }

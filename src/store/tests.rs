@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used)]
 use super::*;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(20);
 
