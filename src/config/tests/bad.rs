@@ -181,6 +181,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("rules: [{ preset: spotify, with: { clint_id: a } }]", "clint_id", "no entry of `with` is named"),
     ("rules: [{ preset: openai, with: { client_id: a } }]", "client_id", "no entry of `with` is named"),
     ("rules: [{ preset: spotify, with: { client_id: sk-0123456789abcdef } }]", "sk-", "looks like a credential"),
+    ("rules: [{ preset: paypal, with: { client_id: a, host: sk-0123456789abcdef } }]", "sk-", "looks like a credential"),
     ("rules: [{ preset: github-app, with: { app_id: a, installation: here } }]", "here", "the number of an installation"),
     // rules: what happens
     ("rules: [{ host: a.test, tunnel: true, inject: [{ header: x, value: y }] }]", "[", "nothing can be injected"),

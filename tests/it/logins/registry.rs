@@ -24,6 +24,11 @@ pub struct Registry {
 
 impl Registry {
     pub async fn start(root: &Root, dir: &Path) -> Self {
+        Self::named(root, dir, ["auth.test", "registry.test", "blobs.test"]).await
+    }
+
+    /// The same under these names: of its token service, its own, and of where its blobs are.
+    pub async fn named(root: &Root, dir: &Path, [auth, name, blobs]: [&str; 3]) -> Self {
         let at = free().await;
         let mut service = Command::new(tools::python());
         bare(&mut service, dir);
@@ -34,15 +39,15 @@ impl Registry {
             ))
             .arg(at.port().to_string())
             .arg(dir);
-        let tokens = Server::start(root, &["auth.test"], service, at).await;
+        let tokens = Server::start(root, &[auth], service, at).await;
         let at = free().await;
         let stored = dir.join("stored");
         let config = format!(
             "version: 0.1\n\
              storage: {{ filesystem: {{ rootdirectory: {stored} }} }}\n\
-             middleware: {{ storage: [{{ name: redirect, options: {{ baseurl: \"https://blobs.test/\" }} }}] }}\n\
-             http: {{ addr: \"{at}\", host: \"https://registry.test\", secret: unused }}\n\
-             auth: {{ token: {{ realm: \"https://auth.test/token\", service: registry.test, issuer: tokens, \
+             middleware: {{ storage: [{{ name: redirect, options: {{ baseurl: \"https://{blobs}/\" }} }}] }}\n\
+             http: {{ addr: \"{at}\", host: \"https://{name}\", secret: unused }}\n\
+             auth: {{ token: {{ realm: \"https://{auth}/token\", service: {name}, issuer: tokens, \
              rootcertbundle: {dir}/tokens.pem }} }}\n",
             stored = stored.display(),
             dir = dir.display(),
@@ -51,12 +56,12 @@ impl Registry {
         let mut registry = Command::new(tools::need("docker-registry"));
         bare(&mut registry, dir);
         registry.arg("serve").arg(dir.join("registry.yml"));
-        let registry = Server::start(root, &["registry.test"], registry, at).await;
+        let registry = Server::start(root, &[name], registry, at).await;
         let blob = move |request: Request<AnyBody>, _: Origin| -> Answer {
             let path = stored.join(request.uri().path().trim_start_matches('/'));
             Box::pin(async move { routes::bytes(std::fs::read(path).unwrap(), "application/octet-stream") })
         };
-        let blobs = Origin::with(root, "blobs.test", Speaks::Both, Arc::new(blob)).await;
+        let blobs = Origin::with(root, blobs, Speaks::Both, Arc::new(blob)).await;
         Self {
             registry,
             tokens,
@@ -162,6 +167,41 @@ async fn skopeo_pushes_and_pulls_with_a_password_and_tokens_it_never_has() {
     // Where the registry sends the agent for a blob, no token goes.
     let fetched = registry.blobs.seen();
     assert!(!fetched.is_empty() && fetched.iter().all(|seen| !seen.headers.contains_key("authorization")));
+}
+
+#[tokio::test]
+async fn the_preset_of_docker_hub_is_its_token_flow() {
+    let (root, dir) = (Root::new(), tempfile::tempdir().unwrap());
+    let names = [
+        "auth.docker.io",
+        "registry-1.docker.io",
+        "production.cloudflare.docker.com",
+    ];
+    let registry = Registry::named(&root, dir.path(), names).await;
+    image(dir.path());
+    let rig = Rig::new(&root)
+        .reach_as(names[0], registry.tokens.address)
+        .reach_as(names[1], registry.registry.address)
+        .reach(&registry.blobs)
+        .env("DOCKERHUB_TOKEN", PASSWORD)
+        .rule("preset: dockerhub, with: { user: ci }");
+    let skopeo = tools::need("skopeo").to_str().unwrap().to_owned();
+    let local = format!("oci:{}", dir.path().join("image").display());
+    let back = format!("oci:{}", dir.path().join("back").display());
+    let remote = "docker://docker.io/acme/app:1".to_owned();
+    for (from, to) in [(&local, &remote), (&remote, &back)] {
+        let ran = rig
+            .run(&[&skopeo, "--debug", "--insecure-policy", "copy", from, to])
+            .await;
+        assert!(
+            ran.status.success(),
+            "{}\n{}",
+            ran.stderr,
+            registry.registry.running.log()
+        );
+        ran.never_held(PASSWORD);
+    }
+    assert!(!registry.blobs.seen().is_empty());
 }
 
 #[tokio::test]
