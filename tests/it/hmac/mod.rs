@@ -100,8 +100,10 @@ async fn told(proxy: &Proxy, http2: bool, path: &str, body: &str) -> serde_json:
     let reply = by(&proxy.agent, http2).await.reply(with(ask, THEIRS)).await;
     assert_eq!(reply.status, 200, "{path} {}", reply.text());
     let told: serde_json::Value = reply.json();
-    let names: Vec<_> = told["headers"].as_object().unwrap().keys().collect();
-    assert!(!names.iter().any(|name| name.contains('_')), "{names:?}");
+    // What some server could take for the header that this rule fills; to another rule it is any header.
+    let mut names = told["headers"].as_object().unwrap().keys();
+    let alias = names.any(|name| name.eq_ignore_ascii_case("x_hub_signature_256"));
+    assert_eq!(alias, !path.starts_with("/hook"), "{told}");
     told
 }
 
