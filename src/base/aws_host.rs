@@ -72,6 +72,8 @@ fn amazon(labels: &str) -> Option<Service<'_>> {
     // `bucket.vpce-1a2b.s3.us-east-1.vpce`: a private endpoint is named before what it leads to.
     let labels = labels.strip_suffix(&["vpce"]).unwrap_or(&labels);
     match labels {
+        // An access point of S3 that is in several regions: whichever answers must take the signature.
+        [.., "accesspoint", "s3-global"] => found("s3", Some("*")),
         // OpenSearch has the region first.
         [.., region, domain @ ("es" | "aoss")] if is_region(region) => found(domain, Some(region)),
         [region, "queue"] if is_region(region) => found("sqs", Some(region)),
@@ -182,6 +184,7 @@ mod tests {
             ("bucket.s3-accelerate.amazonaws.com", "s3 -"),
             ("s3-external-1.amazonaws.com", "s3 -"),
             ("ap-1.s3-accesspoint.eu-west-1.amazonaws.com", "s3 eu-west-1"),
+            ("alias.mrap.accesspoint.s3-global.amazonaws.com", "s3 *"),
             ("123.s3-control.eu-west-1.amazonaws.com", "s3 eu-west-1"),
             (
                 "o.s3-object-lambda.eu-west-1.amazonaws.com",

@@ -351,7 +351,8 @@ section! {
         "assume_role" assume_role: Option<Text>,
         /// With `assume_role`: what the role's owner wants to hear.
         "external_id" external_id: Option<Text>,
-        /// The region, such as `eu-west-1`. Absent: what the host's name says.
+        /// The region, such as `eu-west-1`; or a set of them, such as `"*"` or `us-*,eu-west-1`, for which signatures are of
+        /// version 4A. Absent: what the host's name says.
         "region" region: Option<Text>,
         /// The service's signing name, such as `s3`. Absent: what the host's name says.
         "service" service: Option<Text>,

@@ -14,7 +14,8 @@ use crate::base::aws_host;
 use crate::config::model::SigV4;
 use crate::net;
 use crate::policy::Permitted;
-use crate::sign::sigv4::{ALGORITHM, PathStyle, Request, Scope, SigningKey, encoded, signed_names};
+use crate::sign::sigv4::{self, PathStyle, Request, Scope, SigningKey, encoded, signed_names};
+use crate::sign::sigv4a;
 use crate::store::Held;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -30,20 +31,22 @@ use zeroize::Zeroizing;
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const REGIONS: HeaderName = HeaderName::from_static("x-amz-region-set");
 /// The fields that are Keyferry's alone to fill.
-pub(super) static FILLED: [HeaderName; 3] = [AUTHORIZATION, DATE, TOKEN];
+pub(super) static FILLED: [HeaderName; 4] = [AUTHORIZATION, DATE, TOKEN, REGIONS];
 
 /// The parameters of a signature in a query.
 const SIGNATURE: &str = "X-Amz-Signature";
 const EXPIRES: &str = "X-Amz-Expires";
 const CREDENTIAL: &str = "X-Amz-Credential";
-const IN_QUERY: [&str; 7] = [
+const IN_QUERY: [&str; 8] = [
     "X-Amz-Algorithm",
     CREDENTIAL,
     "X-Amz-Date",
     EXPIRES,
     "X-Amz-SignedHeaders",
     "X-Amz-Security-Token",
+    "X-Amz-Region-Set",
     SIGNATURE,
 ];
 /// Those of a signature before version 4, which some clients still make for URLs; the first tells that it is one.
@@ -80,8 +83,13 @@ pub(super) async fn sign(
     };
     strip(permitted)?;
     let said = payload::said(permitted.headers())?;
-    let payload = payload::of(permitted, spec, said, (style, asked.expires.is_some()), armed, time).await?;
-    let key = SigningKey::new(&keys.secret.secret, scope);
+    let how = payload::How {
+        style,
+        in_query: asked.expires.is_some(),
+        for_set: is_set(&scope.region),
+    };
+    let payload = payload::of(permitted, spec, said, how, armed, time).await?;
+    let key = Signer::new(keys, scope)?;
     let headers = permitted.headers_mut();
     if headers.contains_key(CONTENT_SHA256) || style == PathStyle::Key && asked.expires.is_none() {
         let value = HeaderValue::from_str(payload.word()).map_err(|_| Error::Unsignable("its hash is no text"))?;
@@ -91,8 +99,72 @@ pub(super) async fn sign(
         Some(expires) => in_query(permitted, keys, &key, &payload, (style, expires))?,
         None => in_header(permitted, keys, &key, &payload, style)?,
     };
-    payload.guard(permitted, key, &signature, &armed.memory);
+    match key {
+        Signer::Shared(key) => payload.guard(permitted, Some(*key), &signature, &armed.memory),
+        Signer::Pair(_) => payload.guard(permitted, None, &signature, &armed.memory),
+    }
     Ok(signature)
+}
+
+/// What signs: for one region by a key that the service has too, for a set of them by a key of which it has the other half.
+enum Signer {
+    Shared(Box<SigningKey>),
+    Pair(sigv4a::Key),
+}
+
+impl Signer {
+    fn new(keys: &Keys, scope: Scope) -> Result<Self, Error> {
+        if !is_set(&scope.region) {
+            return Ok(Self::Shared(Box::new(SigningKey::new(&keys.secret.secret, scope))));
+        }
+        let key = sigv4a::Key::new(&keys.id.0.secret, &keys.secret.secret, scope);
+        Ok(Self::Pair(
+            key.ok_or(Error::Unsignable("no key can be made of this secret"))?,
+        ))
+    }
+
+    fn scope(&self) -> &Scope {
+        match self {
+            Self::Shared(key) => key.scope(),
+            Self::Pair(key) => key.scope(),
+        }
+    }
+
+    /// The regions that the request itself must name.
+    fn regions(&self) -> Option<&str> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Pair(key) => Some(&key.scope().region),
+        }
+    }
+
+    fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Shared(_) => sigv4::ALGORITHM,
+            Self::Pair(_) => sigv4a::ALGORITHM,
+        }
+    }
+
+    fn credential(&self) -> String {
+        match self {
+            Self::Shared(key) => key.scope().credential(),
+            Self::Pair(key) => key.credential(),
+        }
+    }
+
+    fn sign(&self, request: &Request<'_>) -> Result<String, Error> {
+        match self {
+            Self::Shared(key) => Ok(key.sign(request)),
+            Self::Pair(key) => key
+                .sign(request)
+                .ok_or(Error::Unsignable("there is no randomness to sign with")),
+        }
+    }
+}
+
+/// Whether a region is a set of them.
+fn is_set(region: &str) -> bool {
+    region.contains(['*', ','])
 }
 
 /// What the agent's client said in its own signature.
@@ -218,22 +290,26 @@ fn set_query(permitted: &mut Permitted, uri: &PathAndQuery, query: &str) -> Resu
 fn in_header(
     permitted: &mut Permitted,
     keys: &Keys,
-    key: &SigningKey,
+    key: &Signer,
     payload: &Payload,
     style: PathStyle,
 ) -> Result<String, Error> {
+    if let Some(regions) = key.regions() {
+        let value = HeaderValue::from_str(regions).map_err(|_| Error::Unsignable("its regions are no text"))?;
+        permitted.headers_mut().insert(REGIONS, value);
+    }
     let stamp = HeaderValue::from_str(&key.scope().stamp).map_err(|_| Error::Unsignable("the clock shows no date"))?;
     permitted.headers_mut().insert(DATE, stamp);
     if let Some((token, name)) = &keys.token {
         let value = token.secret.expose(|token| place::sensitive(token, name))?;
         permitted.headers_mut().insert(TOKEN, value);
     }
-    let (names, signature) = signature(permitted, key, payload, style);
-    let credential = key.scope().credential();
+    let (names, signature) = signature(permitted, key, payload, style)?;
+    let credential = key.credential();
     let (id, name) = &keys.id;
     let value = id.secret.expose(|id| {
         let (before, after) = (
-            format!("{ALGORITHM} Credential="),
+            format!("{} Credential=", key.algorithm()),
             format!("/{credential}, SignedHeaders={names}, Signature={signature}"),
         );
         place::sensitive(&[before.as_bytes(), id, after.as_bytes()].concat(), name)
@@ -245,7 +321,7 @@ fn in_header(
 fn in_query(
     permitted: &mut Permitted,
     keys: &Keys,
-    key: &SigningKey,
+    key: &Signer,
     payload: &Payload,
     (style, expires): (PathStyle, u32),
 ) -> Result<String, Error> {
@@ -257,13 +333,17 @@ fn in_query(
             Ok::<_, Error>(Zeroizing::new(format!("{}{}", encoded(text), encoded(after))))
         })
     };
-    let credential = text(&keys.id, &format!("/{}", key.scope().credential()))?;
+    let credential = text(&keys.id, &format!("/{}", key.credential()))?;
     let mut added = Zeroizing::new(format!(
-        "X-Amz-Algorithm={ALGORITHM}&{CREDENTIAL}={}&X-Amz-Date={}&{EXPIRES}={expires}&X-Amz-SignedHeaders={}",
+        "X-Amz-Algorithm={}&{CREDENTIAL}={}&X-Amz-Date={}&{EXPIRES}={expires}&X-Amz-SignedHeaders={}",
+        key.algorithm(),
         *credential,
         key.scope().stamp,
         encoded(&names),
     ));
+    if let Some(regions) = key.regions() {
+        added.push_str(&format!("&X-Amz-Region-Set={}", encoded(regions)));
+    }
     if let Some(token) = &keys.token {
         added.push_str("&X-Amz-Security-Token=");
         added.push_str(&text(token, "")?);
@@ -276,14 +356,19 @@ fn in_query(
         added.insert_str(0, query);
     }
     set_query(permitted, &uri, &added)?;
-    let (_, signature) = signature(permitted, key, payload, style);
+    let (_, signature) = signature(permitted, key, payload, style)?;
     added.push_str(&format!("&{SIGNATURE}={signature}"));
     set_query(permitted, &uri, &added)?;
     Ok(signature)
 }
 
 /// The names that are signed, and the signature.
-fn signature(permitted: &Permitted, key: &SigningKey, payload: &Payload, style: PathStyle) -> (String, String) {
+fn signature(
+    permitted: &Permitted,
+    key: &Signer,
+    payload: &Payload,
+    style: PathStyle,
+) -> Result<(String, String), Error> {
     let host = net::authority(permitted.target(), permitted.scheme());
     let fields = fields(permitted.headers(), &host);
     let (path, query) = permitted
@@ -297,8 +382,8 @@ fn signature(permitted: &Permitted, key: &SigningKey, payload: &Payload, style: 
         headers: &fields,
         payload: payload.word(),
         style,
-    });
-    (signed_names(&fields), signature)
+    })?;
+    Ok((signed_names(&fields), signature))
 }
 
 /// What is signed of the head: what AWS asks for, and nothing that may yet change on the way out.

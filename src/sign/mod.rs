@@ -8,3 +8,4 @@ pub mod picked;
 pub mod said;
 pub mod session;
 pub mod sigv4;
+pub mod sigv4a;

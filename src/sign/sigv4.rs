@@ -66,7 +66,7 @@ impl Scope {
         format!("{}/{}/{}/aws4_request", self.day(), self.region, self.service)
     }
 
-    fn day(&self) -> &str {
+    pub(super) fn day(&self) -> &str {
         self.stamp.split('T').next().unwrap_or_default()
     }
 }
@@ -151,7 +151,7 @@ pub fn encoded(text: &str) -> Cow<'_, str> {
 }
 
 /// The form of a request that both sides bring it to.
-fn canonical(request: &Request<'_>) -> Vec<u8> {
+pub(super) fn canonical(request: &Request<'_>) -> Vec<u8> {
     let mut text = Vec::new();
     let mut line = |parts: &[&[u8]]| {
         parts.iter().for_each(|part| text.extend_from_slice(part));

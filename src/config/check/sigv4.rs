@@ -22,7 +22,11 @@ pub(super) fn keys(raw: &RawSigV4, scope: &mut Scope<'_>, found: &mut Findings<'
             None
         }
     };
-    let (region, service) = (word(raw.region.as_ref(), found), word(raw.service.as_ref(), found));
+    // A set of regions has commas and stars: then the signature is of version 4A.
+    let (region, service) = (
+        word(raw.region.as_ref(), "-*,", found),
+        word(raw.service.as_ref(), "-", found),
+    );
     let (access_key_id, secret_access_key, session_token) = whose(raw, scope, found)?;
     Some(SigV4 {
         access_key_id,
@@ -79,9 +83,9 @@ fn whose(
 }
 
 /// A region or a service; the inner `None` is one that is not given.
-fn word(text: Option<&Text>, found: &mut Findings<'_>) -> Option<Option<String>> {
+fn word(text: Option<&Text>, signs: &str, found: &mut Findings<'_>) -> Option<Option<String>> {
     let Some(text) = text else { return Some(None) };
-    let fit = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let fit = |c: char| c.is_ascii_alphanumeric() || signs.contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fit) {
         found
             .error(text.at, "expected the name of a region or service")

@@ -43,11 +43,12 @@ impl Payload {
     }
 
     /// Has the body hold to what is signed of it.
-    pub(super) fn guard(self, permitted: &mut Permitted, key: SigningKey, signature: &str, memory: &Budget) {
-        match self {
-            Self::Unsigned(_) | Self::Whole(_) => {}
-            Self::Promised(hash) => permitted.map_body(|body| Body::wrap(Checked::new(body, hash))),
-            Self::Chunks(word) => {
+    /// `key` signs its chunks, where there are some.
+    pub(super) fn guard(self, permitted: &mut Permitted, key: Option<SigningKey>, signature: &str, memory: &Budget) {
+        match (self, key) {
+            (Self::Unsigned(_) | Self::Whole(_) | Self::Chunks(_), None) | (Self::Unsigned(_) | Self::Whole(_), _) => {}
+            (Self::Promised(hash), _) => permitted.map_body(|body| Body::wrap(Checked::new(body, hash))),
+            (Self::Chunks(word), Some(key)) => {
                 let with_trailer = word == CHUNKS_AND_TRAILER;
                 let chunks = |body| Chunks::new(body, key, signature.to_owned(), with_trailer, memory.clone());
                 permitted.map_body(|body| Body::wrap(chunks(body)));
@@ -71,12 +72,22 @@ pub(super) fn said(headers: &HeaderMap) -> Result<Option<String>, Error> {
 
 const NO_HASH: &str = "its `x-amz-content-sha256` is neither a hash nor a way of signing that is known here";
 
+/// Where the signature goes, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) style: PathStyle,
+    /// In the query, and not in the head.
+    pub(super) in_query: bool,
+    /// For a set of regions, and not for one.
+    pub(super) for_set: bool,
+}
+
 /// Decides what is signed, and collects the body where there is no other way.
 pub(super) async fn of(
     permitted: &mut Permitted,
     spec: &SigV4,
     said: Option<String>,
-    (style, in_query): (PathStyle, bool),
+    how: How,
     armed: &mut Armed,
     time: Duration,
 ) -> Result<Payload, Error> {
@@ -87,6 +98,11 @@ pub(super) async fn of(
                 "its body is in chunks, and something was swapped in it",
             ));
         }
+        Some(CHUNKS | CHUNKS_AND_TRAILER) if how.for_set => {
+            return Err(Error::Unsignable(
+                "its chunks are signed, which cannot be done anew for a set of regions",
+            ));
+        }
         Some(CHUNKS) => return Ok(Payload::Chunks(CHUNKS)),
         Some(CHUNKS_AND_TRAILER) => return Ok(Payload::Chunks(CHUNKS_AND_TRAILER)),
         Some(UNSIGNED_AND_TRAILER) => return Ok(Payload::Unsigned(UNSIGNED_AND_TRAILER)),
@@ -95,7 +111,7 @@ pub(super) async fn of(
         _ => {}
     }
     // A signed URL says nothing of the body, unless a header beside it does.
-    let open = in_query && style == PathStyle::Key && said.is_none();
+    let open = how.in_query && how.style == PathStyle::Key && said.is_none();
     if let Some(body) = armed.body.as_ref().filter(|_| !open) {
         return Ok(Payload::Whole(sha256(body)));
     }
@@ -106,7 +122,7 @@ pub(super) async fn of(
         return Ok(Payload::Promised(hash.to_ascii_lowercase()));
     }
     let private = permitted.scheme() == Scheme::Https;
-    if spec.unsigned || open || style == PathStyle::Key && private {
+    if spec.unsigned || open || how.style == PathStyle::Key && private {
         return Ok(Payload::Unsigned(UNSIGNED));
     }
     let body = collect::signed(permitted, &armed.memory, time).await?;

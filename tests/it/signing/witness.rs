@@ -15,9 +15,13 @@ const HOST: &str = "api.test";
 
 /// An origin to which requests go signed for this service.
 pub async fn signing(speaks: Speaks, service: &str, more: &str) -> (Origin, Proxy) {
+    signing_for("eu-west-1", speaks, service, more).await
+}
+
+async fn signing_for(region: &str, speaks: Speaks, service: &str, more: &str) -> (Origin, Proxy) {
     let root = Root::new();
     let origin = Origin::speaking(&root, HOST, speaks).await;
-    let sign = SIGN.replace(" }", &format!(", region: eu-west-1, service: {service}{more} }}"));
+    let sign = SIGN.replace(" }", &format!(", region: \"{region}\", service: {service}{more} }}"));
     let rule = |name: &str, host: &str| format!("name: {name}, host: \"{host}\", inject: [{{ {sign} }}]");
     let rig = keys(&root, ID, SECRET).reach(&origin);
     (
@@ -57,6 +61,20 @@ const PRESIGNED: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDT
 
 /// Has botocore sum up the signature of each anew.
 fn verify(seen: &[Received], dir: &std::path::Path) {
+    verify_with(seen, dir, &[]);
+}
+
+/// The same for signatures of version 4A.
+fn verify_asymmetric(seen: &[Received], dir: &std::path::Path) {
+    let crt = tools::installed().join("awscrt");
+    assert!(
+        crt.is_dir(),
+        "awscrt is not installed; run scripts/test once, it installs it"
+    );
+    verify_with(seen, dir, &[crt.to_str().unwrap()]);
+}
+
+fn verify_with(seen: &[Received], dir: &std::path::Path, more: &[&str]) {
     assert!(!seen.is_empty());
     let lines = seen.iter().map(|one| {
         let headers: Vec<_> = one
@@ -75,6 +93,7 @@ fn verify(seen: &[Received], dir: &std::path::Path) {
         .arg(script)
         .args([ID, SECRET])
         .arg(dir.join("seen"))
+        .args(more)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -144,24 +163,49 @@ async fn every_form_of_request_arrives_with_a_signature_that_botocore_confirms()
     for service in ["s3", "execute-api"] {
         for (http2, speaks) in PAIRS {
             let (origin, proxy) = signing(speaks, service, "").await;
-            let asks = asks(service);
-            let count = asks.len();
-            for ask in asks {
-                let host = ask.uri().authority().unwrap().to_string();
-                let line = match host.ends_with(":8443") {
-                    true => proxy.agent.connect(&host).await.2.io,
-                    false => proxy.agent.connect("api.test:443").await.2.io,
-                };
-                let uri = ask.uri().clone();
-                let reply = proxy.agent.http_over(line, HOST, http2).await.reply(ask).await;
-                assert_eq!(reply.status, 200, "{uri}: {}", reply.text());
-            }
-            let seen = origin.seen();
-            assert_eq!(seen.len(), count);
-            seen.iter().for_each(says_nothing_of_theirs);
-            verify(&seen, proxy.rig.dir());
+            send_all(&origin, &proxy, service, http2).await;
+            verify(&origin.seen(), proxy.rig.dir());
         }
     }
+}
+
+#[tokio::test]
+async fn every_form_of_request_is_signed_for_a_set_of_regions_too() {
+    for service in ["s3", "execute-api"] {
+        for (http2, speaks) in PAIRS {
+            let (origin, proxy) = signing_for("*", speaks, service, "").await;
+            send_all(&origin, &proxy, service, http2).await;
+            verify_asymmetric(&origin.seen(), proxy.rig.dir());
+        }
+    }
+    let (origin, proxy) = signing_for("us-*,eu-west-1", Speaks::Both, "s3", "").await;
+    let chunks = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    let ask = header(theirs(Method::PUT, "/chunks", "x"), "x-amz-content-sha256", chunks);
+    let reply = proxy.agent.h2(HOST).await.reply(ask).await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (422, "request_unsignable"));
+    assert_eq!(origin.connections(), 0);
+    let reply = proxy.agent.h2(HOST).await.reply(theirs(Method::GET, "/", "")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(origin.seen()[0].all("x-amz-region-set"), ["us-*,eu-west-1"]);
+}
+
+/// Sends a request of each form, and sees that all of them arrive.
+async fn send_all(origin: &Origin, proxy: &Proxy, service: &str, http2: bool) {
+    let asks = asks(service);
+    let count = asks.len();
+    for ask in asks {
+        let host = ask.uri().authority().unwrap().to_string();
+        let line = match host.ends_with(":8443") {
+            true => proxy.agent.connect(&host).await.2.io,
+            false => proxy.agent.connect("api.test:443").await.2.io,
+        };
+        let uri = ask.uri().clone();
+        let reply = proxy.agent.http_over(line, HOST, http2).await.reply(ask).await;
+        assert_eq!(reply.status, 200, "{uri}: {}", reply.text());
+    }
+    let seen = origin.seen();
+    assert_eq!(seen.len(), count);
+    seen.iter().for_each(says_nothing_of_theirs);
 }
 
 #[tokio::test]
