@@ -1,5 +1,6 @@
 //! The one body type of the data path, without a box where none is needed.
 
+use super::received::Received;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,6 +19,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// As it comes from a connection.
     Incoming(hyper::body::Incoming),
+    /// As it comes from a stream of an upstream's HTTP/2 connection.
+    Received(Received),
     /// Wrapped: counted, limited, scrubbed.
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
@@ -46,6 +49,7 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Received(body) => Pin::new(body).poll_frame(cx),
             Self::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -55,6 +59,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Incoming(body) => body.is_end_stream(),
+            Self::Received(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -64,6 +69,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Incoming(body) => body.size_hint(),
+            Self::Received(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }
@@ -75,12 +81,19 @@ impl From<hyper::body::Incoming> for Body {
     }
 }
 
+impl From<Received> for Body {
+    fn from(body: Received) -> Self {
+        Self::Received(body)
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "Body::Empty",
             Self::Full(_) => "Body::Full",
             Self::Incoming(_) => "Body::Incoming",
+            Self::Received(_) => "Body::Received",
             Self::Boxed(_) => "Body::Boxed",
         })
     }

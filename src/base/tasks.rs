@@ -132,37 +132,6 @@ impl Tasks {
     }
 }
 
-/// What hyper's client runs for one HTTP/2 connection: first the connection itself, and then its streams.
-#[derive(Debug, Clone)]
-pub struct Connected {
-    tasks: Tasks,
-    runs: Arc<AtomicBool>,
-}
-
-impl Connected {
-    /// For a connection that is about to be made.
-    pub fn new(tasks: &Tasks) -> Self {
-        Self {
-            tasks: tasks.clone(),
-            runs: Arc::default(),
-        }
-    }
-}
-
-impl<F> hyper::rt::Executor<F> for Connected
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, work: F) {
-        if self.runs.swap(true, Ordering::Relaxed) {
-            self.tasks.spawn_under(work.map(drop));
-        } else {
-            self.tasks.spawn(work.map(drop));
-        }
-    }
-}
-
 impl<F> hyper::rt::Executor<F> for Tasks
 where
     F: Future + Send + 'static,
@@ -210,20 +179,6 @@ mod tests {
         tokio::task::yield_now().await;
         tasks.stop();
         end.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_is_ended_at_the_deadline_and_its_streams_end_with_it() {
-        use hyper::rt::Executor as _;
-        let tasks = Tasks::new();
-        let connected = Connected::new(&tasks);
-        let (connection, gone) = oneshot::channel::<()>();
-        connected.execute(async move {
-            let _connection = connection;
-            std::future::pending::<()>().await;
-        });
-        connected.clone().execute(gone);
-        assert_eq!(tasks.finish(Duration::from_secs(5)).await, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use super::outgoing::Upload;
 use crate::base::body::Body;
 use crate::base::host::Target;
 use http::Request;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 /// What is known of a request until its response comes.
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 pub(super) struct Awaited {
     /// How the request's body gets on, if it has one.
     pub(super) upload: Option<Upload>,
-    interim: Arc<Interim>,
     /// Holds the body back until the upstream says to continue, if the agent asked for that.
     pub(super) gate: Option<Gate>,
 }
@@ -25,31 +24,27 @@ impl Awaited {
     pub(super) fn watch(request: &mut Request<Body>) -> Self {
         let upload = Upload::watch(request);
         let gate = Gate::install(request);
-        Self {
-            upload,
-            interim: Interim::count(request, gate.as_ref()),
-            gate,
-        }
+        Self { upload, gate }
     }
 
     /// Waits for the head so long after the request's last piece: an upload may take its time.
     ///
     /// # Errors
-    /// When the time has passed, and who let it pass; when interim responses come without end.
+    /// When the time has passed, and who let it pass; when `interim` responses come without end.
     pub(super) async fn head<T>(
         &self,
         target: &Target,
         time: Duration,
-        sending: impl Future<Output = T>,
+        interim: Option<&Interim>,
+        mut sending: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Error> {
-        let mut sending = std::pin::pin!(sending);
         let begun = Instant::now();
         let due = || self.upload.as_ref().map_or(begun, |upload| upload.moved().max(begun)) + time;
         loop {
             tokio::select! {
                 biased;
                 answered = sending.as_mut() => return Ok(answered),
-                () = self.interim.too_many() => return Err(Error::Interim(target.clone())),
+                () = too_many(interim) => return Err(Error::Interim(target.clone())),
                 () = tokio::time::sleep_until(due().into()) => {}
             }
             if due() > Instant::now() {
@@ -60,5 +55,12 @@ impl Awaited {
                 _ => Error::ResponseTime(target.clone()),
             });
         }
+    }
+}
+
+async fn too_many(interim: Option<&Interim>) {
+    match interim {
+        Some(interim) => interim.too_many().await,
+        None => std::future::pending().await,
     }
 }

@@ -65,6 +65,7 @@ impl Upstream {
     async fn told(&self, endpoint: &Endpoint, via: &Via, mut request: Request<Body>) -> Result<Told, Error> {
         *request.uri_mut() = Uri::from(endpoint.path.clone());
         let way = (endpoint.target.clone(), endpoint.scheme, via);
+        let request = Box::new(request);
         let mut answer = self.carry((None, None), way, request, Held::default()).await?;
         let target = || endpoint.target.clone();
         let mut body = Zeroizing::new(Vec::with_capacity(LONGEST));

@@ -7,6 +7,7 @@ pub mod dial;
 pub mod errand;
 mod expect;
 pub mod guard;
+mod http2;
 mod interim;
 mod outgoing;
 pub mod parent;
@@ -14,6 +15,7 @@ pub mod pool;
 pub mod resolve;
 pub mod send;
 mod shape;
+mod stream;
 pub mod tls;
 
 pub use client_certificate::{ClientCertificate, Unfit as UnfitCertificate};
@@ -110,7 +112,7 @@ pub enum Error {
     ResponseTime(Target),
     /// The upstream closed, or broke the protocol, before a whole response head.
     #[error("{0} broke off or sent no valid HTTP: {1}")]
-    Http(Target, #[source] hyper::Error),
+    Http(Target, #[source] crate::base::body::BoxError),
     /// More interim responses than anybody has a use for.
     #[error("{0} sent one interim response after another, and none that is final")]
     Interim(Target),

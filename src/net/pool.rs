@@ -2,19 +2,19 @@
 //! scheme, target, parent proxy, client certificate and protocol; each configuration has a pool of its own, so TLS settings never mix.
 
 use super::ClientCertificate;
+use super::http2::{Place, Shared};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
 use crate::base::ids::AgentId;
 use crate::config::parent::Parent;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 /// What two requests must share to share a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,40 +58,10 @@ struct Idle {
     since: Instant,
 }
 
-/// An HTTP/2 connection and how many of its streams are in use.
-#[derive(Debug)]
-pub(super) struct Shared {
-    sender: http2::SendRequest<Body>,
-    streams: AtomicUsize,
-    /// Streams that were given up before they were answered.
-    given_up: AtomicUsize,
-    /// How many of those the other side has taken off its queue: it has answered a later stream.
-    taken: AtomicUsize,
-    settings: watch::Receiver<Settings>,
-}
-
-/// What the other side of an HTTP/2 connection allows, as its SETTINGS have it (RFC 9113 §6.5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Settings {
-    /// Streams at one time.
-    pub(super) streams: usize,
-    /// Extended CONNECT (RFC 8441 §3).
-    pub(super) extended_connect: bool,
-}
-
-/// A stream's place on a shared connection, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Stream {
-    on: Arc<Shared>,
-    /// Streams given up on the connection before this one was opened.
-    given_up: usize,
-    answered: bool,
-}
-
 /// What the pool has for a key.
 pub(super) enum Found {
     Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>, Stream),
+    Http2(Place),
     /// Nothing: dial, holding this turn if there is one.
     Dial(Option<Arc<Semaphore>>),
 }
@@ -103,10 +73,6 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 /// Keys kept in one shard; the least recently used goes first.
 const KEYS_PER_SHARD: usize = 512;
 const SHARDS: usize = 16;
-/// Streams that may be reset on one connection while the other side has not got to them. Servers take many for an attack
-/// and end the connection, with all that is on it (CVE-2023-44487; h2, which is behind many, at 20), so the next requests
-/// go elsewhere until it has.
-const MOST_GIVEN_UP: usize = 8;
 
 impl Pool {
     pub(super) fn new() -> Self {
@@ -139,9 +105,9 @@ impl Pool {
         origin.used = Instant::now();
         origin
             .shared
-            .retain(|shared| !shared.sender.is_closed() && !shared.is_done_for());
-        if let Some((sender, stream)) = origin.shared.iter().find_map(Shared::enter) {
-            return Found::Http2(sender, stream);
+            .retain(|shared| !shared.is_closed() && !shared.is_done_for());
+        if let Some(place) = origin.shared.iter().find_map(Shared::enter) {
+            return Found::Http2(place);
         }
         while let Some(idle) = origin.idle.pop() {
             if !idle.sender.is_closed() && idle.since.elapsed() < IDLE_TIME {
@@ -196,28 +162,14 @@ impl Pool {
         true
     }
 
-    /// Shares a new HTTP/2 connection, and takes its first stream.
-    pub(super) fn share(
-        &self,
-        key: &Key,
-        sender: http2::SendRequest<Body>,
-        settings: watch::Receiver<Settings>,
-    ) -> (http2::SendRequest<Body>, Stream) {
-        let shared = Arc::new(Shared {
-            sender: sender.clone(),
-            streams: AtomicUsize::new(1),
-            given_up: AtomicUsize::new(0),
-            taken: AtomicUsize::new(0),
-            settings,
-        });
-        let stream = Stream::new(&shared);
+    /// Shares a new HTTP/2 connection.
+    pub(super) fn share(&self, key: &Key, shared: Arc<Shared>) {
         if let Some(shard) = self.shard(key)
             && let Some(origin) = shard.lock().get_mut(key)
         {
             origin.speaks_http1 = false;
             origin.shared.push(shared);
         }
-        (sender, stream)
     }
 
     /// Drops what has idled too long. Called from time to time.
@@ -230,7 +182,7 @@ impl Pool {
                 let unused = origin.used.elapsed() > IDLE_TIME;
                 origin
                     .shared
-                    .retain(|s| !(s.sender.is_closed() || unused && s.streams.load(Ordering::Relaxed) == 0));
+                    .retain(|shared| !(shared.is_closed() || unused && shared.in_use() == 0));
                 !(unused && origin.idle.is_empty() && origin.shared.is_empty())
             });
         }
@@ -257,63 +209,5 @@ impl Origin {
             has_no_http1: false,
             used: Instant::now(),
         }
-    }
-}
-
-impl Shared {
-    /// Takes a stream, unless the other side's limit on streams is reached, or it may lose patience.
-    fn enter(self: &Arc<Self>) -> Option<(http2::SendRequest<Body>, Stream)> {
-        if self.is_strained() {
-            return None;
-        }
-        let most = self.settings.borrow().streams;
-        let enter = |streams: usize| (streams < most).then_some(streams + 1);
-        self.streams
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
-            .ok()?;
-        Some((self.sender.clone(), Stream::new(self)))
-    }
-
-    /// Whether one more stream given up might be one too many.
-    fn is_strained(&self) -> bool {
-        let given_up = self.given_up.load(Ordering::Relaxed);
-        given_up.saturating_sub(self.taken.load(Ordering::Relaxed)) >= MOST_GIVEN_UP
-    }
-
-    /// Whether it takes no stream, and has none left that could show it to be well.
-    fn is_done_for(&self) -> bool {
-        self.is_strained() && self.streams.load(Ordering::Acquire) == 0
-    }
-}
-
-impl Stream {
-    fn new(on: &Arc<Shared>) -> Self {
-        Self {
-            on: Arc::clone(on),
-            given_up: on.given_up.load(Ordering::Relaxed),
-            answered: false,
-        }
-    }
-
-    /// The other side answered. Streams are taken up in the order of their opening, so it has seen those given up before.
-    pub(super) fn is_answered(&mut self) {
-        self.answered = true;
-        self.on.taken.fetch_max(self.given_up, Ordering::Relaxed);
-    }
-
-    /// Whether the other side takes extended CONNECT, once it has said so or `patience` has passed.
-    pub(super) async fn takes_extended_connect(&self, patience: Duration) -> bool {
-        let mut settings = self.on.settings.clone();
-        let said = settings.wait_for(|settings| settings.extended_connect);
-        matches!(tokio::time::timeout(patience, said).await, Ok(Ok(_)))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.on.given_up.fetch_add(1, Ordering::Relaxed);
-        }
-        self.on.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }

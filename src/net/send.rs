@@ -5,33 +5,34 @@ use super::awaited::Awaited;
 use super::client_certificate::{ClientCertificate, Heard, Verdict};
 use super::dial::Dialer;
 use super::expect::Gate;
+use super::http2::{self, Bounds, Place};
+use super::interim::Interim;
 use super::outgoing::Upload;
 use super::parent::{self, Logins};
-use super::pool::{Found, Key, Pool, Settings, Stream};
+use super::pool::{Found, Key, Pool};
+use super::stream::{Answered, Failed};
 use super::tls::{Tls, chose_h2, has_no_http1};
 use super::{Error, Line, shape};
 use crate::base::ask::Scheme;
 use crate::base::body::Body;
 use crate::base::host::Target;
 use crate::base::ids::AgentId;
-use crate::base::meter::End;
-use crate::base::metered::Metered;
 use crate::base::paced::Paced;
-use crate::base::tasks::{Connected, Tasks};
+use crate::base::tasks::Tasks;
+use crate::base::wire::Wire;
 use crate::config::parent::{Parent, Via};
 use crate::config::{Config, model};
 use crate::policy::limit::Held;
 use crate::policy::{Named, Passage, Permitted};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Method, Request, Response};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio_util::either::Either;
 
 /// Where the time of one exchange went, on the way out.
@@ -55,7 +56,9 @@ pub struct Times {
 #[derive(Debug)]
 pub struct Answer {
     /// The response, headers as they came.
-    pub response: Response<Incoming>,
+    pub response: Response<Body>,
+    /// The stream that an extended CONNECT opened, if that was asked for and agreed to (RFC 8441 §5).
+    pub opened: Option<Wire>,
     /// Where the time went.
     pub times: Times,
     /// The connection's lease.
@@ -80,7 +83,7 @@ enum Kept {
         sender: http1::SendRequest<Body>,
     },
     Http2 {
-        _stream: Stream,
+        _place: Place,
     },
 }
 
@@ -120,7 +123,7 @@ pub struct Upstream {
 /// An open connection, before its first request.
 enum Connection {
     Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>, Stream),
+    Http2(Place),
 }
 
 impl Upstream {
@@ -183,26 +186,25 @@ impl Upstream {
     ///
     /// # Errors
     /// When no connection can be had, or no valid response comes in time.
-    pub async fn forward(
+    pub fn forward(
         &self,
         permitted: Permitted,
         certificate: Option<Arc<ClientCertificate>>,
-    ) -> Result<Answer, Error> {
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<'_> {
         let rule = Arc::clone(permitted.rule());
         let agent = permitted.agent();
         let (target, scheme, request, held) = permitted.into_ask();
         self.carry((Some(agent), certificate), (target, scheme, &rule.via), request, held)
-            .await
     }
 
     /// Sends what policy permitted to an agent, or what Keyferry asks for itself.
-    pub(super) async fn carry(
+    pub(super) fn carry(
         &self,
         (agent, certificate): (Option<AgentId>, Option<Arc<ClientCertificate>>),
         (target, scheme, via): (Target, Scheme, &Via),
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         held: Held,
-    ) -> Result<Answer, Error> {
+    ) -> impl Future<Output = Result<Answer, Error>> + Send + use<'_> {
         let parent = self.config.parent(via, &target).cloned();
         let awaited = Awaited::watch(&mut request);
         let mut key = Key {
@@ -214,6 +216,16 @@ impl Upstream {
             http1_only: awaited.gate.is_some() || shape::is_upgrade(&request),
         };
         key.http1_only = key.http1_only && !self.pool.has_no_http1(&key);
+        self.deliver(key, awaited, request, held)
+    }
+
+    async fn deliver(
+        &self,
+        mut key: Key,
+        awaited: Awaited,
+        mut request: Box<Request<Body>>,
+        held: Held,
+    ) -> Result<Answer, Error> {
         let mut times = Times::default();
         let mut unsent = 0;
         let verdict = Verdict::default();
@@ -239,7 +251,7 @@ impl Upstream {
             let failure = || awaited.upload.as_ref().and_then(Upload::failure);
             let sent = sent.map_err(|error| judged(&key, failure().map_or(error, Error::RequestBody)));
             match sent? {
-                Sent::Answered(response, kept) => {
+                Ok((Answered { response, opened }, kept)) => {
                     let lease = Lease {
                         kept: Some(kept),
                         gate: awaited.gate,
@@ -247,15 +259,16 @@ impl Upstream {
                         _held: held,
                     };
                     return Ok(Answer {
-                        response: *response,
+                        response,
+                        opened,
                         times,
                         lease,
                     });
                 }
                 // The connection was closed before any of the request was written, as happens to those that
                 // idled: only then may it be sent again.
-                Sent::Unsent(back) => {
-                    request = *back;
+                Err(back) => {
+                    request = back;
                     unsent += 1;
                 }
             }
@@ -335,7 +348,7 @@ impl Upstream {
     fn pooled(&self, key: &Key, times: &mut Times) -> Result<Connection, Option<Arc<tokio::sync::Semaphore>>> {
         let connection = match self.pool.take(key) {
             Found::Http1(sender) => Connection::Http1(sender),
-            Found::Http2(sender, stream) => Connection::Http2(sender, stream),
+            Found::Http2(place) => Connection::Http2(place),
             Found::Dial(turn) => return Err(turn),
         };
         times.reused = true;
@@ -376,7 +389,7 @@ impl Upstream {
         builder.preserve_header_case(true).max_header_size(self.head_bytes);
         let stream = Paced::new(stream, self.stall_time);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
+        let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e.into()))?;
         self.background.spawn(async move {
             let _ = connection.with_upgrades().await;
         });
@@ -388,130 +401,102 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let mut builder = http2::Builder::new(Connected::new(&self.background));
-        builder
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(self.head_bytes).unwrap_or(u32::MAX));
-        let stream = Metered::new(Paced::new(stream, self.stall_time), End::Client, self.response_time);
-        let shaken = builder.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|e| Error::Http(key.target.clone(), e))?;
-        let mut connection = Box::pin(connection);
-        let settings = |connection: &http2::Connection<TokioIo<Metered<Paced<S>>>, Body, Connected>| Settings {
-            streams: connection.current_max_send_streams(),
-            extended_connect: connection.is_extended_connect_protocol_enabled(),
+        let bounds = Bounds {
+            stall_time: self.stall_time,
+            head_time: self.response_time,
+            head_bytes: self.head_bytes,
         };
-        let (tell, told) = watch::channel(settings(&connection));
-        self.background.spawn(async move {
-            // hyper reads frames on a task of its own, so this one is not woken by SETTINGS; the first come at
-            // once (RFC 9113 §3.4), and later ones are seen with the next request.
-            let mut looks = tokio::time::interval(SETTINGS_LOOK);
-            let mut looked = 0;
-            let drive = std::future::poll_fn(move |cx| {
-                let ended = connection.as_mut().poll(cx).map(drop);
-                while looked < SETTINGS_LOOKS && ended.is_pending() && looks.poll_tick(cx).is_ready() {
-                    looked += 1;
-                }
-                tell.send_if_modified(|known| {
-                    let now = settings(&connection);
-                    std::mem::replace(known, now) != now
-                });
-                ended
-            });
-            drive.await;
-        });
-        let (sender, stream) = self.pool.share(key, sender, told);
-        Ok(Connection::Http2(sender, stream))
+        let begun = http2::connect(stream, shape::authority_of(key)?, bounds, &self.background).await;
+        let shared = begun.map_err(|e| Error::Http(key.target.clone(), e.into()))?;
+        let broken = || Error::Request("the upstream takes no stream at all");
+        let place = shared.enter().ok_or_else(broken)?;
+        self.pool.share(key, shared);
+        Ok(Connection::Http2(place))
     }
 
     async fn send(
         &self,
         key: &Key,
         connection: Connection,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         awaited: &Awaited,
         times: &mut Times,
     ) -> Result<Sent, Error> {
-        let answered = match connection {
+        let (answered, kept) = match connection {
             Connection::Http1(mut sender) => {
                 times.http2 = false;
                 // Given back at the end of a body, it may have a moment of work left.
                 if sender.ready().await.is_err() {
-                    return Ok(Sent::Unsent(Box::new(request)));
+                    return Ok(Err(request));
                 }
                 shape::for_http1(&mut request, key)?;
-                let answered = awaited
-                    .head(&key.target, self.response_time, sender.try_send_request(request))
-                    .await?;
+                let interim = Interim::count(&mut request, awaited.gate.as_ref());
+                let sending = pin!(sender.try_send_request(*request));
+                let answered = awaited.head(&key.target, self.response_time, Some(&interim), sending);
+                let answered = answered.await?;
+                let response = match answered {
+                    Ok(response) => response.map(Body::from),
+                    Err(mut failed) => match failed.take_message() {
+                        Some(unsent) if times.reused => return Ok(Err(Box::new(unsent))),
+                        _ => return Err(blame(&key.target, failed.into_error())),
+                    },
+                };
                 let kept = Kept::Http1 {
                     pool: Arc::clone(&self.pool),
                     key: key.clone(),
                     sender,
                 };
-                answered.map(|response| (response, kept))
+                let opened = None;
+                (Answered { response, opened }, kept)
             }
-            Connection::Http2(mut sender, mut stream) => {
+            Connection::Http2(mut place) => {
                 times.http2 = true;
                 if shape::is_upgrade(&request) {
-                    if !stream.takes_extended_connect(SETTINGS_TIME).await {
+                    if !place.takes_extended_connect(SETTINGS_TIME).await {
                         return Err(Error::Request(
                             "the upstream speaks HTTP/2 only, and takes no WebSocket over it",
                         ));
                     }
                     shape::for_extended_connect(&mut request);
                 }
-                shape::for_http2(&mut request, key)?;
-                let answered = awaited
-                    .head(&key.target, self.response_time, sender.try_send_request(request))
-                    .await?;
-                answered.map(|response| {
-                    stream.is_answered();
-                    (response, Kept::Http2 { _stream: stream })
-                })
+                shape::for_http2(&mut request, place.authority())?;
+                let sent = {
+                    let sending = pin!(place.send(request));
+                    awaited.head(&key.target, self.response_time, None, sending).await?
+                };
+                match sent {
+                    Ok(answered) => (answered, Kept::Http2 { _place: place }),
+                    // An extended CONNECT means nothing to the HTTP/1.1 that may be spoken next.
+                    Err(Failed::Unsent(request, _)) if times.reused && request.method() != Method::CONNECT => {
+                        return Ok(Err(request));
+                    }
+                    Err(Failed::Unsent(_, error) | Failed::Broken(error)) => {
+                        return Err(Error::Http(key.target.clone(), error.into()));
+                    }
+                    Err(Failed::RequestBody(failure)) => return Err(Error::RequestBody(failure)),
+                }
             }
         };
-        match answered {
-            Ok((response, _)) if response.headers().len() > shape::MOST_HEADERS => {
-                Err(Error::Fields(key.target.clone(), response.headers().len()))
-            }
-            Ok((response, kept)) => Ok(Sent::Answered(Box::new(response), kept)),
-            Err(mut failed) => match failed.take_message() {
-                Some(unsent) if times.reused => Ok(Sent::Unsent(Box::new(unsent))),
-                _ => Err(blame(&key.target, failed.into_error())),
-            },
+        let fields = answered.response.headers().len();
+        if fields > shape::MOST_HEADERS {
+            return Err(Error::Fields(key.target.clone(), fields));
         }
+        Ok(Ok((answered, kept)))
     }
 }
 
-enum Sent {
-    Answered(Box<Response<Incoming>>, Kept),
-    Unsent(Box<Request<Body>>),
-}
+/// The response; or the request, of which nothing was sent.
+type Sent = Result<(Answered, Kept), Box<Request<Body>>>;
 
 /// Tells a failing request body, the agent's fault, from a failing upstream.
 fn blame(target: &Target, error: hyper::Error) -> Error {
     if error.is_user() {
         return Error::RequestBody(Box::new(error));
     }
-    Error::Http(target.clone(), error)
+    Error::Http(target.clone(), error.into())
 }
 
 /// How many pooled connections may turn out to be closed before a new one is made for sure.
 const POOLED_TRIES: u32 = 3;
-/// How often, and how many times, a new HTTP/2 connection is looked at for the other side's SETTINGS.
-const SETTINGS_LOOK: Duration = Duration::from_millis(20);
-const SETTINGS_LOOKS: u32 = 100;
 /// How long an upstream may take to say, in its first SETTINGS, that it takes extended CONNECT.
 const SETTINGS_TIME: Duration = Duration::from_secs(2);
-/// Between pings on an HTTP/2 connection with open streams, so that a dead one is noticed.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may stay unanswered.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes an upstream may send ahead on one stream (RFC 9113 §5.2).
-const STREAM_WINDOW: u32 = 1024 * 1024;
-/// Bytes an upstream may send ahead on one connection. h2 also bounds small DATA frames by it: too
-/// small a window would end event streams that a slow agent holds up.
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;

@@ -37,16 +37,11 @@ pub(super) fn for_http1(request: &mut Request<Body>, key: &Key) -> Result<(), Er
 }
 
 /// Absolute-form without `Host`: `:scheme`, `:authority` and `:path` say it (RFC 9113 §8.3.1).
-pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Error> {
-    let authority = Authority::try_from(authority(&key.target, key.scheme));
-    let authority = authority.map_err(|_| Error::Request("the host cannot stand in a URI"))?;
+pub(super) fn for_http2(request: &mut Request<Body>, authority: &Authority) -> Result<(), Error> {
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(if key.scheme == Scheme::Https {
-        http::uri::Scheme::HTTPS
-    } else {
-        http::uri::Scheme::HTTP
-    });
-    parts.authority = Some(authority);
+    // Only TLS can tell that HTTP/2 is spoken (RFC 9113 §3.2).
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
     parts.path_and_query = Some(path_of(request)?);
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Request("the path cannot stand in a URI"))?;
     *request.version_mut() = Version::HTTP_2;
@@ -54,12 +49,18 @@ pub(super) fn for_http2(request: &mut Request<Body>, key: &Key) -> Result<(), Er
     Ok(())
 }
 
+/// The target as `:authority` has it.
+pub(super) fn authority_of(key: &Key) -> Result<Authority, Error> {
+    let authority = Authority::try_from(authority(&key.target, key.scheme));
+    authority.map_err(|_| Error::Request("the host cannot stand in a URI"))
+}
+
 /// A WebSocket handshake as HTTP/2 has it (RFC 8441 §4, §5): the key and the upgrade go without saying.
 pub(super) fn for_extended_connect(request: &mut Request<Body>) {
     *request.method_mut() = Method::CONNECT;
     request
         .extensions_mut()
-        .insert(hyper::ext::Protocol::from_static("websocket"));
+        .insert(h2::ext::Protocol::from_static("websocket"));
     for name in [UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY] {
         request.headers_mut().remove(name);
     }

@@ -247,7 +247,7 @@ impl Policy {
             agent,
             target: ask.target.clone(),
             scheme: ask.scheme,
-            request,
+            request: Box::new(request),
             id,
             rule,
             inject,

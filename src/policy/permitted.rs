@@ -17,7 +17,8 @@ pub struct Permitted {
     pub(super) agent: AgentId,
     pub(super) target: Target,
     pub(super) scheme: Scheme,
-    pub(super) request: Request<Body>,
+    /// Boxed: it goes through many hands.
+    pub(super) request: Box<Request<Body>>,
     pub(super) id: RuleId,
     pub(super) rule: Arc<Rule>,
     pub(super) inject: Arc<[Inject]>,
@@ -153,7 +154,7 @@ impl Permitted {
             agent: self.agent,
             target: self.target.clone(),
             scheme: self.scheme,
-            request,
+            request: Box::new(request),
             id: self.id,
             rule: Arc::clone(&self.rule),
             inject: Arc::clone(&self.inject),
@@ -167,7 +168,7 @@ impl Permitted {
     }
 
     /// Gives up the proof for what is sent: the way out, and only it, calls this.
-    pub fn into_ask(self) -> (Target, Scheme, Request<Body>, Held) {
+    pub fn into_ask(self) -> (Target, Scheme, Box<Request<Body>>, Held) {
         (self.target, self.scheme, self.request, self.held)
     }
 }

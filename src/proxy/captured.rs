@@ -1,6 +1,5 @@
 //! The reply of a token endpoint, whose tokens are kept from the agent.
 
-use super::exchange::Reply;
 use super::fault::Fault;
 use super::hygiene;
 use super::live::Live;
@@ -9,10 +8,10 @@ use crate::base::ask::is_only_chunked;
 use crate::base::body::Body;
 use crate::base::budget::Budget;
 use crate::base::ids::AgentId;
-use crate::config::model::{Capture, RuleLimits};
+use crate::config::model::Capture;
 use crate::inject::Armed;
 use crate::inject::captured::{Exchange, Unreadable};
-use crate::net::Answer;
+use crate::net::{Answer, Lease};
 use http::{Response, Version};
 use http_body::Body as _;
 use std::sync::atomic::Ordering;
@@ -33,9 +32,8 @@ pub(super) async fn whole(
     answer: Answer,
     armed: &Armed,
     asked: Asked<'_>,
-    limits: RuleLimits,
     entry: &Entry,
-) -> Result<Reply, Fault> {
+) -> Result<(Response<Body>, Lease), Fault> {
     let Answer { response, lease, .. } = answer;
     let (mut parts, body) = response.into_parts();
     if parts.status.is_informational() || !body.is_end_stream() && !is_only_chunked(&parts.headers) {
@@ -52,7 +50,7 @@ pub(super) async fn whole(
         memory: asked.memory,
         time: live.config.limits.response_time,
     };
-    let (body, hits) = live.captured.reply(&mut parts, Body::from(body), &exchange).await?;
+    let (body, hits) = live.captured.reply(&mut parts, body, &exchange).await?;
     entry.scrubbed.fetch_add(hits, Ordering::Relaxed);
-    Ok(Reply::Whole(Response::from_parts(parts, body), limits, lease))
+    Ok((Response::from_parts(parts, body), lease))
 }

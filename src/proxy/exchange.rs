@@ -14,9 +14,10 @@ use crate::base::ask::{Ask, is_only_chunked};
 use crate::base::body::Body;
 use crate::base::budget::Budget;
 use crate::base::clock;
-use crate::config::model::RuleLimits;
+use crate::base::ids::AgentId;
+use crate::config::model::{Rule, RuleLimits};
 use crate::inject::Armed;
-use crate::net::{Answer, ClientCertificate, MOST_HEADERS};
+use crate::net::{Answer, ClientCertificate, Lease, MOST_HEADERS};
 use crate::policy::Permitted;
 use crate::scrub::{self, Asked};
 use http::header::CONTENT_LENGTH;
@@ -26,14 +27,28 @@ use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+/// A request that may be made, and what is known of it by then.
+struct Judged {
+    live: Arc<Live>,
+    agent: AgentId,
+    permitted: Permitted,
+    rule: Arc<Rule>,
+    memory: Budget,
+    /// The WebSocket that it asks for.
+    switch: Option<Box<(upgrade::Switch, Ask)>>,
+}
+
 impl Proxy {
     /// Answers one request. Whatever goes wrong becomes an answer too.
-    pub async fn answer(
+    ///
+    /// The request is judged here and now; what is returned, and held for as long as the upstream takes, has only what is
+    /// needed from there.
+    pub fn answer(
         self: &Arc<Self>,
         conn: &Arc<Conn>,
         request: Request<Incoming>,
         mut entry: Entry,
-    ) -> Response<Body> {
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let agent = Understands::by(&request);
         entry.record.method = Some(request.method().as_str().into());
         entry.record.protocol_in = Some(protocol(request.version()));
@@ -42,9 +57,29 @@ impl Proxy {
             .path_and_query()
             .map(|path| MaskedPath::new(path.as_str()));
         conn.describe(&mut entry.record);
-        match self.exchange(conn, request, &mut entry).await {
-            Ok(Reply::Whole(response, limits, lease)) => {
+        let judged = self.judge(conn, request, &mut entry);
+        let (proxy, conn) = (Arc::clone(self), Arc::clone(conn));
+        async move {
+            let exchanged = match judged {
+                Ok(judged) => proxy.exchange(judged, &mut entry).await,
+                Err(fault) => Err(fault),
+            };
+            proxy.reply(&conn, exchanged, entry, agent)
+        }
+    }
+
+    /// What an exchange ended in, as the agent gets it.
+    fn reply(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        exchanged: Result<Reply, Fault>,
+        mut entry: Entry,
+        agent: Understands,
+    ) -> Response<Body> {
+        match exchanged {
+            Ok(Reply::Whole(response, rule, lease)) => {
                 entry.record.status = Some(response.status().as_u16());
+                let limits = &rule.limits;
                 let deadline = limits.time.map(|time| entry.start + time);
                 response.map(|body| {
                     let body = if agent.head { Body::Empty } else { body };
@@ -54,8 +89,7 @@ impl Proxy {
             }
             Ok(Reply::Switching(response, splice)) => {
                 entry.record.status = Some(response.status().as_u16());
-                let proxy = Arc::clone(self);
-                let conn = Arc::clone(conn);
+                let (proxy, conn) = (Arc::clone(self), Arc::clone(conn));
                 self.tasks.spawn(async move { splice.run(&proxy, &conn, entry).await });
                 response
             }
@@ -63,7 +97,7 @@ impl Proxy {
         }
     }
 
-    async fn exchange(&self, conn: &Conn, request: Request<Incoming>, entry: &mut Entry) -> Result<Reply, Fault> {
+    fn judge(&self, conn: &Conn, request: Request<Incoming>, entry: &mut Entry) -> Result<Judged, Fault> {
         // First of all: whatever refuses the request, its body is let go of in the right way.
         let version = request.version();
         let mut request = request.map(|body| self.observed(body, version, conn, entry));
@@ -82,9 +116,27 @@ impl Proxy {
         }
         let mut permitted = live.policy.permit(agent, &ask, Request::from_parts(parts, body))?;
         self.note(&live, &permitted, entry);
-        let limits = permitted.rule().limits.clone();
-        cap_request(&mut permitted, &limits)?;
-        let memory = live.memory_of(agent);
+        let rule = Arc::clone(permitted.rule());
+        cap_request(&mut permitted, &rule.limits)?;
+        Ok(Judged {
+            agent,
+            rule,
+            memory: live.memory_of(agent),
+            switch: switch.map(|switch| Box::new((switch, ask))),
+            permitted,
+            live,
+        })
+    }
+
+    async fn exchange(&self, judged: Judged, entry: &mut Entry) -> Result<Reply, Fault> {
+        let Judged {
+            live,
+            agent,
+            mut permitted,
+            rule,
+            memory,
+            switch,
+        } = judged;
         let armed = live.injector.arm(&mut permitted, &memory).await?;
         entry.record.credentials.clone_from(&armed.credentials);
         // A reply can only be searched in codings that are known here, and decoded while there is memory for it.
@@ -98,12 +150,12 @@ impl Proxy {
         let again = renewable.then(|| permitted.replay()).flatten();
         // Whatever an upstream says of itself, in a certificate too, may be what it was given.
         let certificate = armed.certificate.clone();
-        let forwarded = self.forward(&live, (permitted, certificate), &limits, entry).await;
+        let forwarded = self.forward(&live, (permitted, certificate), &rule.limits, entry).await;
         let answer = forwarded.map_err(|fault| fault.masked(&armed.needles))?;
         let (answer, armed) = match again {
             // Boxed: it is a second exchange, and hardly ever needed.
             Some(again) if answer.response.status() == StatusCode::UNAUTHORIZED => {
-                Box::pin(self.once_more(&live, (answer, armed), again, &limits, entry)).await?
+                Box::pin(self.once_more(&live, (answer, armed), again, &rule.limits, entry)).await?
             }
             _ => (answer, armed),
         };
@@ -117,14 +169,20 @@ impl Proxy {
                 capture: &capture,
                 memory: &memory,
             };
-            return captured::whole(&live, answer, &armed, asked, limits, entry).await;
+            let (reply, lease) = Box::pin(captured::whole(&live, answer, &armed, asked, entry)).await?;
+            return Ok(Reply::Whole(reply, rule, lease));
         }
         match switch {
             Some(switch) if upgrade::Switch::is_agreed(&answer) => {
+                let (switch, ask) = *switch;
                 let (response, splice) = switch.agree(answer, armed, ask, &entry.scrubbed)?;
-                Ok(Reply::Switching(response, Box::new(splice.within(limits))))
+                let splice = splice.within(rule.limits.clone());
+                Ok(Reply::Switching(response, Box::new(splice)))
             }
-            _ => whole(answer, &armed, (asked, &memory), limits, entry),
+            _ => {
+                let (reply, lease) = whole(answer, &armed, (asked, &memory), entry)?;
+                Ok(Reply::Whole(reply, rule, lease))
+            }
         }
     }
 
@@ -191,7 +249,7 @@ impl Proxy {
 
 /// What an exchange ends in.
 pub(super) enum Reply {
-    Whole(Response<Body>, RuleLimits, crate::net::Lease),
+    Whole(Response<Body>, Arc<Rule>, Lease),
     Switching(Response<Body>, Box<Splice>),
 }
 
@@ -209,9 +267,8 @@ fn whole(
     answer: Answer,
     armed: &Armed,
     (asked, memory): (Asked, &Budget),
-    limits: RuleLimits,
     entry: &Entry,
-) -> Result<Reply, Fault> {
+) -> Result<(Response<Body>, Lease), Fault> {
     let Answer { response, lease, .. } = answer;
     let (mut parts, body) = response.into_parts();
     if parts.status.is_informational() {
@@ -225,8 +282,8 @@ fn whole(
     }
     hygiene::response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let body = scrub::reply(&mut parts, body.into(), &armed.needles, asked, &entry.scrubbed, memory)?;
-    Ok(Reply::Whole(Response::from_parts(parts, body), limits, lease))
+    let body = scrub::reply(&mut parts, body, &armed.needles, asked, &entry.scrubbed, memory)?;
+    Ok((Response::from_parts(parts, body), lease))
 }
 
 /// hyper holds HTTP/1.1 to so many fields; HTTP/2 it holds to their size alone.

@@ -8,6 +8,7 @@ use super::recorded::{Cut, Entry};
 use super::tunnel::{OVERTIME, Tally, idle, overtime};
 use crate::audit::Outcome;
 use crate::base::ask::Ask;
+use crate::base::wire::Wire;
 use crate::config::model::{Action, RuleLimits};
 use crate::inject::websocket::Rewriter;
 use crate::inject::{Misplaced, strays};
@@ -25,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A WebSocket both sides agreed on, still to be passed.
 pub struct Splice {
     pub(super) agent: OnUpgrade,
-    pub(super) upstream: OnUpgrade,
+    pub(super) upstream: Far,
     pub(super) ask: Ask,
     /// Looks for stand-ins where none is swapped.
     pub(super) messages: Option<strays::Messages>,
@@ -34,6 +35,23 @@ pub struct Splice {
     pub(super) hits: Arc<AtomicU64>,
     pub(super) limits: RuleLimits,
     pub(super) _lease: Lease,
+}
+
+/// The upstream's side of it.
+pub(super) enum Far {
+    /// Over HTTP/1.1, once hyper has let go of the connection.
+    Switching(OnUpgrade),
+    /// Over HTTP/2, a stream of its own.
+    Open(Wire),
+}
+
+impl Far {
+    async fn open(self) -> hyper::Result<Wire> {
+        match self {
+            Self::Switching(switched) => switched.await.map(wire_of),
+            Self::Open(wire) => Ok(wire),
+        }
+    }
 }
 
 /// Bytes read from one side at a time.
@@ -49,8 +67,8 @@ impl Splice {
 
     /// Passes frames until both sides are done, one breaks, a cap is reached, or a reload forbids it.
     pub async fn run(self, proxy: &Proxy, conn: &Conn, mut entry: Entry) {
-        let (agent, upstream) = match tokio::try_join!(self.agent, self.upstream) {
-            Ok((agent, upstream)) => (wire_of(agent), hyper_util::rt::TokioIo::new(upstream)),
+        let (agent, upstream) = match tokio::try_join!(self.agent, self.upstream.open()) {
+            Ok((agent, upstream)) => (wire_of(agent), upstream),
             Err(error) => return entry.failed(Outcome::Failed, "agent_gone", Some(error.to_string())),
         };
         let out = Arc::new(AtomicU64::new(0));

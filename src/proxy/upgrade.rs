@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::hygiene;
-use super::splice::Splice;
+use super::splice::{Far, Splice};
 use crate::base::ask::Ask;
 use crate::base::body::Body;
 use crate::config::model::RuleLimits;
@@ -114,6 +114,7 @@ impl Switch {
     ) -> Result<(Response<Body>, Splice), Fault> {
         let Answer {
             mut response,
+            opened,
             lease,
             times,
         } = answer;
@@ -135,7 +136,8 @@ impl Switch {
         let messages = armed
             .messages
             .take_if(|_| !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS));
-        let upstream = hyper::upgrade::on(&mut response);
+        let switched = hyper::upgrade::on(&mut response);
+        let upstream = opened.map_or(Far::Switching(switched), Far::Open);
         let (mut parts, _) = response.into_parts();
         hygiene::response(&mut parts.headers);
         let found = scrub::headers(&mut parts.headers, &armed.needles);
