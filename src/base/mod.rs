@@ -5,6 +5,7 @@ pub mod aws_host;
 pub mod body;
 pub mod budget;
 pub mod clock;
+pub mod directories;
 pub mod endpoint;
 pub mod frame;
 pub mod gathered;

@@ -111,7 +111,7 @@ async fn serve(config: Config, path: PathBuf, start: Start) -> Result<ExitCode> 
                 serving.app.proxy.log.reopen();
                 serving.reload().await;
             }
-            Some(()) = next(&mut changes) => serving.reload().await,
+            () = next(&mut changes) => serving.reload().await,
             _ = upgrade.recv() => if let Break(insistence) = serving.hand_over(&mut stop).await {
                 break insistence;
             },
@@ -130,7 +130,7 @@ async fn serve(config: Config, path: PathBuf, start: Start) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn next(changes: &mut Option<Changes>) -> Option<()> {
+async fn next(changes: &mut Option<Changes>) {
     match changes {
         Some(changes) => changes.next().await,
         None => std::future::pending().await,

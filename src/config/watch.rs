@@ -3,21 +3,23 @@
 //! The directory is watched, not the file: editors and deployments put a new file in its place,
 //! and a watch on the old one would see nothing more.
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use crate::base::directories::Directories;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hasher as _};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// The changes of one file, as they settle.
 #[derive(Debug)]
 pub struct Changes {
     path: PathBuf,
     last: Option<u64>,
-    events: mpsc::Receiver<()>,
-    // Watching ends when this is dropped.
-    _watcher: RecommendedWatcher,
+    /// The file's, and that of the file it is a link to.
+    names: Vec<OsString>,
+    watched: Directories,
 }
 
 /// Why a file cannot be watched.
@@ -25,74 +27,69 @@ pub struct Changes {
 #[error("cannot watch `{}` for changes: {why}; send SIGHUP after a change", path.display())]
 pub struct Unwatchable {
     path: PathBuf,
-    why: notify::Error,
+    why: io::Error,
 }
 
-/// Watches the file at `path`.
+/// Watches the file at `path`, where tokio runs.
 ///
 /// # Errors
 /// When its directory cannot be watched, as when the system's watches are used up.
 pub fn watch(path: &Path) -> Result<Changes, Unwatchable> {
-    let failed = |why| Unwatchable {
+    let unwatchable = |why| Unwatchable {
         path: path.to_owned(),
         why,
     };
-    // One event waiting says all there is to say, so the channel cannot fill up.
-    let (sender, events) = mpsc::channel(1);
-    let names: Vec<_> = [path.file_name(), real(path).as_deref().and_then(Path::file_name)]
-        .into_iter()
-        .flatten()
-        .map(std::ffi::OsStr::to_owned)
-        .collect();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        // A failed watch may have missed something: look.
-        if event.as_ref().map_or(true, |event| concerns(event, &names)) {
-            let _ = sender.try_send(());
-        }
-    })
-    .map_err(failed)?;
+    let mut wanted = BTreeMap::new();
     for directory in directories(path) {
-        watcher.watch(&directory, RecursiveMode::NonRecursive).map_err(failed)?;
+        let found = std::fs::metadata(&directory).map_err(unwatchable)?;
+        wanted.insert(directory, (found.dev(), found.ino()));
     }
+    let mut watched = Directories::new().map_err(unwatchable)?;
+    let mut failed = Ok(());
+    watched.follow(wanted, |_, why| failed = Err(unwatchable(why)));
+    failed?;
     Ok(Changes {
         last: fingerprint(path),
+        names: [path.file_name(), real(path).as_deref().and_then(Path::file_name)]
+            .into_iter()
+            .flatten()
+            .map(OsStr::to_owned)
+            .collect(),
         path: path.to_owned(),
-        events,
-        _watcher: watcher,
+        watched,
     })
 }
 
 impl Changes {
-    /// Waits until the file's content has changed and then stayed quiet for a moment. `None` when
-    /// nothing more can come. A file that is away for a while is waited for.
-    pub async fn next(&mut self) -> Option<()> {
+    /// Waits until the file's content has changed and then stayed quiet for a moment. A file that is away for a while is
+    /// waited for.
+    pub async fn next(&mut self) {
         loop {
-            self.events.recv().await?;
+            self.event().await;
             self.settle().await;
             let now = fingerprint(&self.path);
             if now.is_some() && now != self.last {
                 self.last = now;
-                return Some(());
+                return;
+            }
+        }
+    }
+
+    /// Waits for what may have changed the file: it names it, or one of the `..data` links by which Kubernetes swaps a
+    /// mounted directory.
+    async fn event(&mut self) {
+        while let Some(name) = self.watched.changed().await {
+            if self.names.contains(&name) || name.as_encoded_bytes().starts_with(b"..") {
+                return;
             }
         }
     }
 
     /// Waits until no event has come for [`QUIET`], but not for ever.
     async fn settle(&mut self) {
-        let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {} };
+        let quiet = async { while let Ok(()) = tokio::time::timeout(QUIET, self.event()).await {} };
         let _ = tokio::time::timeout(LONGEST, quiet).await;
     }
-}
-
-/// Whether an event may have changed the file: it names it, or one of the `..data` links by which
-/// Kubernetes swaps a mounted directory. Reads do not count, our own least of all.
-fn concerns(event: &Event, names: &[std::ffi::OsString]) -> bool {
-    let read = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
-    let named = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| names.iter().any(|n| n == name) || name.as_encoded_bytes().starts_with(b".."))
-    };
-    !read && (event.paths.is_empty() || event.paths.iter().any(named))
 }
 
 /// The directory the file is in, and that of the file it is a link to.
@@ -132,7 +129,7 @@ mod tests {
 
     async fn changed(changes: &mut Changes) {
         let waited = tokio::time::timeout(Duration::from_secs(20), changes.next()).await;
-        waited.expect("a change is seen").expect("the watch lives");
+        waited.expect("a change is seen");
     }
 
     #[tokio::test]

@@ -5,102 +5,59 @@
 
 use super::error::Cause;
 use super::{Held, Inner, Slot, source};
+use crate::base::directories::{Directories, Identity};
 use crate::base::ids::SecretId;
 use crate::base::tasks::Tasks;
 use crate::config::model::Source;
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Reads again on each change, until the store or the program ends.
 pub(super) async fn watch(store: Weak<Inner>, stop: CancellationToken, tasks: Tasks, poll: Duration) {
-    let (changed, mut changes) = mpsc::channel(1);
-    let mut followed = Followed::new(changed);
+    let mut followed = Directories::new()
+        .inspect_err(|error| tracing::warn!(%error, "changes of files are only seen by looking now and then"))
+        .ok();
     loop {
         let Some(inner) = store.upgrade() else { return };
         // First followed, then read: what changes between the two is not missed.
-        followed.follow(&inner);
+        if let Some(followed) = &mut followed {
+            followed.follow(inner.directories(), |path, error| {
+                tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
+            });
+        }
         // A file system may hang, and an encrypted file takes its time to open.
         let _ = tokio::task::spawn_blocking(move || inner.read_again()).await;
+        let changed = async {
+            match &mut followed {
+                Some(followed) => drop(followed.changed().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tasks.stopping() => return,
-            _ = changes.recv() => {}
+            () = changed => {}
             () = tokio::time::sleep(poll) => {}
         }
         // A change comes in several steps; the last of them counts.
         tokio::time::sleep(SETTLE).await;
-        let _ = changes.try_recv();
+        if let Some(followed) = &mut followed {
+            followed.forget();
+        }
     }
 }
 
 /// From the first sign of a change to the reading.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The directories that are followed now.
-struct Followed {
-    watcher: Option<RecommendedWatcher>,
-    /// By device and inode too: one that was replaced under its name must be followed anew.
-    directories: BTreeMap<PathBuf, (u64, u64)>,
-    /// Held so that the receiver never ends, even without a watcher.
-    _changed: mpsc::Sender<()>,
-}
-
-impl Followed {
-    fn new(changed: mpsc::Sender<()>) -> Self {
-        let tell = changed.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reading is an access, and must not make us read again.
-            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                // When one is waiting already, that one does for both.
-                let _ = tell.try_send(());
-            }
-        });
-        let watcher = watcher
-            .inspect_err(|error| tracing::warn!(%error, "changes of files are only seen by looking now and then"))
-            .ok();
-        Self {
-            watcher,
-            directories: BTreeMap::new(),
-            _changed: changed,
-        }
-    }
-
-    fn follow(&mut self, store: &Inner) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let wanted = store.directories();
-        for gone in self.directories.keys().filter(|path| !wanted.contains_key(*path)) {
-            // The system drops the watch of a removed directory by itself.
-            let _ = watcher.unwatch(gone);
-        }
-        self.directories.retain(|path, _| wanted.contains_key(path));
-        for (path, identity) in wanted {
-            if self.directories.get(&path) == Some(&identity) {
-                continue;
-            }
-            let _ = watcher.unwatch(&path);
-            match watcher.watch(&path, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.directories.insert(path, identity);
-                }
-                Err(error) => {
-                    self.directories.remove(&path);
-                    tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
-                }
-            }
-        }
-    }
-}
-
 impl Inner {
     /// Every directory in which a change may mean a new value: the file's own, and that of the file
     /// it leads to.
-    fn directories(&self) -> BTreeMap<PathBuf, (u64, u64)> {
+    fn directories(&self) -> BTreeMap<PathBuf, Identity> {
         let watched = self.slots.iter().filter(|slot| slot.watched);
         let files = watched.map(|slot| slot.file.as_deref().unwrap_or(self.encrypted.path()));
         let mut out = BTreeMap::new();
