@@ -1,19 +1,18 @@
 //! Work that may take as long as it likes, while something happens.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Does `work`, unless nothing wakes it for `time`: then it is dropped, and the answer is `None`.
-pub async fn unless_idle<F: Future>(time: Duration, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
+pub async fn unless_idle<F: Future + Unpin>(time: Duration, mut work: F) -> Option<F::Output> {
     let mut woken = Instant::now();
     let mut alarm = pin!(tokio::time::sleep(time));
     poll_fn(|cx| {
         // First: what has come to its end needs no alarm.
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+        if let Poll::Ready(done) = Pin::new(&mut work).poll(cx) {
             return Poll::Ready(Some(done));
         }
         if alarm.as_mut().poll(cx).is_pending() {
@@ -44,14 +43,14 @@ mod tests {
             }
             7
         };
-        assert_eq!(unless_idle(TIME, busy).await, Some(7));
+        assert_eq!(unless_idle(TIME, pin!(busy)).await, Some(7));
         assert_eq!(begun.elapsed(), TIME * 9);
         let stuck = async {
             tokio::time::sleep(TIME / 2).await;
             std::future::pending::<()>().await;
         };
         let begun = Instant::now();
-        assert_eq!(unless_idle(TIME, stuck).await, None);
+        assert_eq!(unless_idle(TIME, pin!(stuck)).await, None);
         // Found at the alarm after the last wake.
         assert!(begun.elapsed() < TIME * 2, "{:?}", begun.elapsed());
     }

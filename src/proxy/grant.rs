@@ -10,6 +10,7 @@ use crate::audit::{Mode, Outcome};
 use crate::base::wire::Wire;
 use crate::net::Line;
 use crate::policy::{Passage, Reach};
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A connection that may be.
@@ -77,14 +78,14 @@ impl Granted {
 }
 
 impl Onward {
-    /// Serves the connection to its end.
-    pub async fn run(self, proxy: &Arc<Proxy>, wire: Wire) {
+    /// Serves the connection to its end. Boxed: what was granted is not to be held beside what follows.
+    pub fn run(self, proxy: &Arc<Proxy>, wire: Wire) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         match (self.granted, self.entry) {
-            (Granted::Intercept(conn), _) => intercept::serve(proxy, wire, conn).await,
+            (Granted::Intercept(conn), _) => Box::pin(intercept::serve(proxy, wire, conn)),
             (Granted::Tunnel(conn, stream, passage), Some(entry)) => {
-                Box::pin(tunnel::run(proxy, wire, &conn, stream, passage, entry)).await;
+                Box::pin(async move { tunnel::run(proxy, wire, &conn, stream, passage, entry).await })
             }
-            (Granted::Tunnel(..), None) => {}
+            (Granted::Tunnel(..), None) => Box::pin(async {}),
         }
     }
 

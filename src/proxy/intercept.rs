@@ -19,53 +19,57 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// Serves what the agent sends through a granted CONNECT.
-pub async fn serve(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) {
+pub fn serve(proxy: &Arc<Proxy>, wire: Wire, conn: Conn) -> impl Future<Output = ()> + Send {
+    // Boxed, as whatever is long and soon over: a connection holds its longest state for as long as it lives.
+    let opened = Box::pin(open(proxy, wire, conn));
+    async move {
+        if let Some((wire, conn, version)) = opened.await {
+            converse(proxy, wire, conn, version).await;
+        }
+    }
+}
+
+/// Finds out what is spoken, and ends TLS where it is that; `None` when it came to nothing, of which there is a record.
+async fn open(proxy: &Arc<Proxy>, mut wire: Wire, mut conn: Conn) -> Option<(Wire, Arc<Conn>, Version)> {
     let head_time = proxy.live().config.limits.head_time;
     let look = wire.look(first::PREFACE.len(), first::spoken);
     let Some(Ok(Some(spoken))) = proxy.first(head_time, look).await else {
-        return note(
-            proxy,
-            &conn,
-            "agent_gone",
-            "nothing came through the granted CONNECT".to_owned(),
-        );
+        let told = "nothing came through the granted CONNECT".to_owned();
+        note(proxy, &conn, "agent_gone", told);
+        return None;
     };
     match spoken {
         Spoken::Tls => {
-            // Boxed, as whatever is long and soon over: a connection holds its longest state for as long as it lives.
-            let shaken = Box::pin(handshake(proxy, wire, &mut conn));
-            let shaken = proxy.first(head_time, shaken).await;
+            let shaken = proxy.first(head_time, handshake(proxy, wire, &mut conn)).await;
             let shaken = shaken.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)));
             match shaken {
                 Ok(stream) => {
                     proxy.metrics.handshakes.inc();
                     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        return converse(proxy, Wire::new(stream), conn, Version::Http2).await;
+                        return Some((Wire::new(stream), Arc::new(conn), Version::Http2));
                     }
                     let hold = Hold::default();
                     conn.hold = Some(hold.clone());
                     let wire = Wire::new(Patient::new(stream, hold));
-                    converse(proxy, wire, conn, Version::Http1).await;
+                    Some((wire, Arc::new(conn), Version::Http1))
                 }
                 Err(error) => {
                     proxy.metrics.handshake_failures.inc();
                     let reason = format!("{}; does the agent trust the CA?", chain(&error));
                     note(proxy, &conn, "agent_tls_failed", reason);
+                    None
                 }
             }
         }
         Spoken::Http(version) => {
             conn.scheme = Scheme::Http;
             conn.mode = Mode::Plain;
-            converse(proxy, wire, conn, version).await;
+            Some((wire, Arc::new(conn), version))
         }
         Spoken::Socks | Spoken::Other => {
-            note(
-                proxy,
-                &conn,
-                "not_http",
-                "neither TLS nor HTTP was spoken where it is inspected".to_owned(),
-            );
+            let told = "neither TLS nor HTTP was spoken where it is inspected".to_owned();
+            note(proxy, &conn, "not_http", told);
+            None
         }
     }
 }
@@ -111,8 +115,7 @@ fn note(proxy: &Proxy, conn: &Conn, code: &'static str, reason: String) {
     }
 }
 
-async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, version: Version) {
-    let conn = Arc::new(conn);
+async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Arc<Conn>, version: Version) {
     let ended = serving::serve(proxy, wire, version, |request| {
         let (proxy, conn) = (Arc::clone(proxy), Arc::clone(&conn));
         let mut entry = Entry::begin(&proxy);
@@ -120,7 +123,7 @@ async fn converse(proxy: &Arc<Proxy>, wire: Wire, conn: Conn, version: Version) 
             // At once: hyper looks for the end of input before it first polls what is returned here.
             entry.ends = Some(Ends::after(hold, request.body().is_end_stream()));
         }
-        async move { proxy.answer(&conn, request, entry).await }
+        proxy.answer(&conn, request, entry)
     })
     .await;
     if let Err(error) = ended {

@@ -16,6 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -90,7 +91,7 @@ where
     }
     let connection = over_http1(limits).serve_connection(TokioIo::new(wire), service);
     let mut connection = Box::pin(connection.with_upgrades());
-    let served = async {
+    let served = pin!(async {
         tokio::select! {
             ended = connection.as_mut() => ended,
             () = proxy.leaving(&asked) => {
@@ -98,7 +99,7 @@ where
                 connection.await
             }
         }
-    };
+    });
     let served = unless_idle(limits.exchange_idle(), served).await;
     Ok(served.ok_or(Ended::Idle)??)
 }
