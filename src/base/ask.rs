@@ -149,6 +149,10 @@ pub fn is_only_chunked(headers: &HeaderMap) -> bool {
 }
 
 fn overrides(headers: &HeaderMap) -> Vec<Method> {
+    // One look at the few that are there costs less than a search for each that hardly ever is.
+    if !headers.keys().any(|name| OVERRIDES.contains(name)) {
+        return Vec::new();
+    }
     let values = OVERRIDES.into_iter().flat_map(|name| headers.get_all(name));
     values
         .filter_map(|value| Method::from_bytes(value.as_bytes().to_ascii_uppercase().trim_ascii()).ok())

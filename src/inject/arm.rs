@@ -19,10 +19,10 @@ use crate::scrub::Needles;
 use crate::store::{Held, Store};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, UPGRADE};
 use http_body::Body as _;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -53,6 +53,8 @@ struct Prepared {
     needles: Arc<Needles>,
     /// Those of the value before.
     before: Option<Arc<Needles>>,
+    /// The value as a bearer token, once it was one.
+    bearer: OnceLock<HeaderValue>,
 }
 
 /// What was done to an ask.
@@ -186,7 +188,7 @@ impl Injector {
             }
         }
         let filled = std::mem::take(&mut armed.filled);
-        let names = inject.iter().flat_map(injected).chain(filled).collect();
+        let names = inject.iter().flat_map(injected).chain(filled);
         permitted.map_body(|body| trailers::without(body, names));
         self.watch(&permitted.watched(), &mut armed);
         let programs = permitted.asking();
@@ -241,6 +243,7 @@ impl Injector {
         Ok(())
     }
 
+    /// What is long and seldom is boxed, as every request has room for the longest of these.
     async fn place(
         &self,
         permitted: &mut Permitted,
@@ -251,7 +254,7 @@ impl Injector {
         match one {
             Inject::Bearer(id) => {
                 let held = self.held(*id, armed).await?;
-                let value = place::bearer(&held.secret, &self.stand_ins.name(*id))?;
+                let value = self.prepared(*id, &held).bearer(&held, &self.stand_ins.name(*id))?;
                 place::header(permitted.headers_mut(), &AUTHORIZATION, value);
             }
             Inject::Basic { user, password } => {
@@ -272,17 +275,17 @@ impl Injector {
                 let (bytes, secret) = self.fill(value, armed).await?;
                 cookie::put(permitted.headers_mut(), name, &bytes, &secret)?;
             }
-            Inject::Program(_) => self.ask(permitted, armed).await?,
-            Inject::Hmac(spec) => self.key(permitted, spec, armed).await?,
-            Inject::SigV4(spec) => self.sign(permitted, spec, armed).await?,
-            Inject::Mtls(spec) => self.certify(permitted, spec, armed).await?,
+            Inject::Program(_) => Box::pin(self.ask(permitted, armed)).await?,
+            Inject::Hmac(spec) => Box::pin(self.key(permitted, spec, armed)).await?,
+            Inject::SigV4(spec) => Box::pin(self.sign(permitted, spec, armed)).await?,
+            Inject::Mtls(spec) => Box::pin(self.certify(permitted, spec, armed)).await?,
             Inject::Login { login, places } => {
                 let login = swap::Login {
                     name: login,
                     agent: self.agents.get(permitted.agent().index()).map_or("", |name| name),
                     places,
                 };
-                tokens.swap(permitted, login, armed, self.body_time).await?;
+                Box::pin(tokens.swap(permitted, login, armed, self.body_time)).await?;
             }
             Inject::Placeholder { secret, places } => {
                 let Some(stand_in) = self.stand_ins.of(*secret).cloned() else {
@@ -561,6 +564,7 @@ impl Injector {
             version: held.version,
             needles,
             before,
+            bearer: OnceLock::new(),
         });
         if let Some(slot) = slot {
             slot.store(Some(Arc::clone(&prepared)));
@@ -570,6 +574,15 @@ impl Injector {
 }
 
 impl Prepared {
+    /// The value as it is placed by most rules, made once.
+    fn bearer(&self, held: &Held, name: &Arc<str>) -> Result<HeaderValue, Error> {
+        if let Some(made) = self.bearer.get() {
+            return Ok(made.clone());
+        }
+        let made = place::bearer(&held.secret, name)?;
+        Ok(self.bearer.get_or_init(|| made).clone())
+    }
+
     fn add_to(&self, armed: &mut Armed) {
         armed.needles.push(Arc::clone(&self.needles));
         armed.needles.extend(self.before.clone());

@@ -14,12 +14,16 @@ struct Without {
 }
 
 /// Takes fields of these `names`, and of their aliases, out of the body's trailers.
-pub(super) fn without(body: Body, names: Vec<HeaderName>) -> Body {
+pub(super) fn without(body: Body, names: impl Iterator<Item = HeaderName>) -> Body {
     // A body of our own has none.
-    if names.is_empty() || body.is_end_stream() || matches!(body, Body::Full(_)) {
+    if body.is_end_stream() || matches!(body, Body::Full(_)) {
         return body;
     }
-    Body::wrap(Without { body, names })
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => body,
+        false => Body::wrap(Without { body, names }),
+    }
 }
 
 impl http_body::Body for Without {
