@@ -65,7 +65,8 @@ fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
     paths.into_iter()
 }
 
-const SIGNS: &str = "it signs, so it cannot be put into a request: keep the file out of the agent's sandbox";
+const SIGNS: &str = "it signs requests: keep it as two secrets and let a rule sign with them (`sigv4`, docs/aws.md); keep the file out of the \
+agent's sandbox";
 const SSH: &str = "hide ~/.ssh from the agent (`run` keeps the SSH agent's socket from it); git goes over HTTPS, with a rule for the host";
 const CLAUDE: &str = "a login of Claude Code's: say `/logout` there, add `- preset: anthropic-login` to the rules, and log in anew through \
      Keyferry, which keeps the tokens; or keep the file out of the agent's sandbox";
