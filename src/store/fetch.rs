@@ -25,7 +25,25 @@ pub(super) struct Fetching {
 
 /// Waits for the fetch under way, or for one that is begun now.
 pub(super) async fn wait(inner: &Arc<Inner>, id: SecretId) -> Result<Arc<Held>, Cause> {
-    let mut running = join(inner, id)?;
+    ended(join(inner, id)?).await
+}
+
+/// The same for a value that is not of this `version`: one that came since somebody found that it is will do.
+pub(super) async fn another(inner: &Arc<Inner>, id: SecretId, version: u64) -> Result<Arc<Held>, Cause> {
+    let running = {
+        let slot = inner.slots.get(id.index()).ok_or(Cause::Unknown)?;
+        // A fetch takes this before it is over, so that none can end between the look and the joining.
+        let mut fetching = slot.fetching.lock();
+        let now = slot.current.load_full().filter(|now| now.held.version != version);
+        if let Some(now) = now {
+            return Ok(Arc::clone(&now.held));
+        }
+        join_locked(inner, id, slot, &mut fetching)?
+    };
+    ended(running).await
+}
+
+async fn ended(mut running: watch::Receiver<Ending>) -> Result<Arc<Held>, Cause> {
     let ended = running.wait_for(Option::is_some).await;
     match ended.as_deref() {
         Ok(Some(result)) => result.clone(),
@@ -38,10 +56,18 @@ pub(super) async fn wait(inner: &Arc<Inner>, id: SecretId) -> Result<Arc<Held>, 
 /// It runs as a task of its own: the first who asked may go away, the others still wait.
 pub(super) fn join(inner: &Arc<Inner>, id: SecretId) -> Result<watch::Receiver<Ending>, Cause> {
     let slot = inner.slots.get(id.index()).ok_or(Cause::Unknown)?;
+    join_locked(inner, id, slot, &mut slot.fetching.lock())
+}
+
+fn join_locked(
+    inner: &Arc<Inner>,
+    id: SecretId,
+    slot: &Slot,
+    fetching: &mut Fetching,
+) -> Result<watch::Receiver<Ending>, Cause> {
     if !slot.source.is_fetched() {
         return Err(Cause::Unknown);
     }
-    let mut fetching = slot.fetching.lock();
     // One whose task is gone without an ending counts as none.
     if let Some(running) = fetching
         .running

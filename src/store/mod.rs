@@ -281,7 +281,7 @@ impl Inner {
         } else {
             self.renewals.forget(&slot.name);
         }
-        let next = fetch::wait(self, id).await;
+        let next = fetch::another(self, id, version).await;
         next.is_ok_and(|held| held.version != version)
     }
 

@@ -178,3 +178,17 @@ async fn what_the_desktop_does_not_give_is_told_in_words_and_lets_nothing_out() 
     desktop.store("stripe", "sk-first-0123456789");
     assert_eq!(tried(&desktop.rig(&root, &api, STRIPE)).0, Some(0));
 }
+
+#[tokio::test]
+async fn what_the_page_says_of_the_desktops_keyring_can_be_followed() {
+    let root = Root::new();
+    let api = Origin::start(&root, "api.test").await;
+    let mut desktop = Desktop::start().await;
+    desktop.log_in().await;
+    desktop.store("stripe", "sk-first-0123456789");
+    let in_session = format!("DBUS_SESSION_BUS_ADDRESS={} keyferry ", desktop.address());
+    let page = super::example(7, &[]);
+    super::follow(&Rig::new(&root), &page, &api, &[], &[("keyferry ", &in_session)]).await;
+    let asked = api.seen().pop().unwrap();
+    assert_eq!(asked.all("authorization"), ["Bearer sk-first-0123456789"]);
+}
