@@ -9,10 +9,28 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// By device and inode: a directory that was replaced under its name is another.
 pub type Identity = (u64, u64);
+
+/// Which directory this is.
+///
+/// # Errors
+/// When there is none to be looked at.
+pub fn identity(directory: &Path) -> io::Result<Identity> {
+    let found = std::fs::metadata(directory)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// The directory that a file is in.
+pub fn parent(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
 
 /// The directories that are watched now.
 pub struct Directories {

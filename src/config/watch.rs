@@ -3,12 +3,11 @@
 //! The directory is watched, not the file: editors and deployments put a new file in its place,
 //! and a watch on the old one would see nothing more.
 
-use crate::base::directories::Directories;
+use crate::base::directories::{self, Directories};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,9 +39,9 @@ pub fn watch(path: &Path) -> Result<Changes, Unwatchable> {
         why,
     };
     let mut wanted = BTreeMap::new();
-    for directory in directories(path) {
-        let found = std::fs::metadata(&directory).map_err(unwatchable)?;
-        wanted.insert(directory, (found.dev(), found.ino()));
+    for directory in around(path) {
+        let found = directories::identity(&directory).map_err(unwatchable)?;
+        wanted.insert(directory, found);
     }
     let mut watched = Directories::new().map_err(unwatchable)?;
     let mut failed = Ok(());
@@ -93,11 +92,8 @@ impl Changes {
 }
 
 /// The directory the file is in, and that of the file it is a link to.
-fn directories(path: &Path) -> Vec<PathBuf> {
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
+fn around(path: &Path) -> Vec<PathBuf> {
+    let parent = |path: &Path| directories::parent(path).to_owned();
     let near = parent(path);
     let far = real(path)
         .as_deref()

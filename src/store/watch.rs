@@ -5,13 +5,12 @@
 
 use super::error::Cause;
 use super::{Held, Inner, Slot, source};
-use crate::base::directories::{Directories, Identity};
+use crate::base::directories::{self, Directories, Identity};
 use crate::base::ids::SecretId;
 use crate::base::tasks::Tasks;
 use crate::config::model::Source;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,12 +63,9 @@ impl Inner {
         for file in files {
             let target = std::fs::canonicalize(file).ok();
             for file in [Some(file), target.as_deref()].into_iter().flatten() {
-                let directory = match file.parent() {
-                    Some(parent) if parent != Path::new("") => parent,
-                    _ => Path::new("."),
-                };
-                if let Ok(found) = std::fs::metadata(directory) {
-                    out.insert(directory.to_owned(), (found.dev(), found.ino()));
+                let directory = directories::parent(file);
+                if let Ok(found) = directories::identity(directory) {
+                    out.insert(directory.to_owned(), found);
                 }
             }
         }

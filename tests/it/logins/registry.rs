@@ -69,6 +69,20 @@ impl Registry {
         }
     }
 
+    /// Has skopeo push the image in `dir` to `remote` and pull it back beside, without the password.
+    async fn there_and_back(&self, rig: &Rig, dir: &Path, remote: &str) {
+        let skopeo = tools::need("skopeo").to_str().unwrap().to_owned();
+        let local = format!("oci:{}", dir.join("image").display());
+        let back = format!("oci:{}", dir.join("back").display());
+        for (from, to) in [(&*local, remote), (remote, &*back)] {
+            let ran = rig
+                .run(&[&skopeo, "--debug", "--insecure-policy", "copy", from, to])
+                .await;
+            assert!(ran.status.success(), "{}\n{}", ran.stderr, self.registry.running.log());
+            ran.never_held(PASSWORD);
+        }
+    }
+
     pub fn rig(&self, root: &Root) -> Rig {
         Rig::new(root)
             .reach_as("auth.test", self.tokens.address)
@@ -127,22 +141,9 @@ async fn skopeo_pushes_and_pulls_with_a_password_and_tokens_it_never_has() {
     let registry = Registry::start(&root, dir.path()).await;
     image(dir.path());
     let rig = registry.rig(&root);
-    let skopeo = tools::need("skopeo").to_str().unwrap().to_owned();
-    let local = format!("oci:{}", dir.path().join("image").display());
-    let back = format!("oci:{}", dir.path().join("back").display());
-    let remote = "docker://registry.test/acme/app:1".to_owned();
-    for (from, to) in [(&local, &remote), (&remote, &back)] {
-        let ran = rig
-            .run(&[&skopeo, "--debug", "--insecure-policy", "copy", from, to])
-            .await;
-        assert!(
-            ran.status.success(),
-            "{}\n{}",
-            ran.stderr,
-            registry.registry.running.log()
-        );
-        ran.never_held(PASSWORD);
-    }
+    registry
+        .there_and_back(&rig, dir.path(), "docker://registry.test/acme/app:1")
+        .await;
     let blob = |folder: &str| {
         let mut names: Vec<_> = std::fs::read_dir(dir.path().join(folder).join("blobs/sha256"))
             .unwrap()
@@ -185,22 +186,9 @@ async fn the_preset_of_docker_hub_is_its_token_flow() {
         .reach(&registry.blobs)
         .env("DOCKERHUB_TOKEN", PASSWORD)
         .rule("preset: dockerhub, with: { user: ci }");
-    let skopeo = tools::need("skopeo").to_str().unwrap().to_owned();
-    let local = format!("oci:{}", dir.path().join("image").display());
-    let back = format!("oci:{}", dir.path().join("back").display());
-    let remote = "docker://docker.io/acme/app:1".to_owned();
-    for (from, to) in [(&local, &remote), (&remote, &back)] {
-        let ran = rig
-            .run(&[&skopeo, "--debug", "--insecure-policy", "copy", from, to])
-            .await;
-        assert!(
-            ran.status.success(),
-            "{}\n{}",
-            ran.stderr,
-            registry.registry.running.log()
-        );
-        ran.never_held(PASSWORD);
-    }
+    registry
+        .there_and_back(&rig, dir.path(), "docker://docker.io/acme/app:1")
+        .await;
     assert!(!registry.blobs.seen().is_empty());
 }
 
