@@ -1,7 +1,7 @@
 //! Whether another machine's clock and ours show the same time: where they do not, what was signed a moment ago is refused.
 
-use http::HeaderMap;
 use http::header::DATE;
+use http::{HeaderMap, StatusCode};
 use std::time::{Duration, SystemTime};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -16,6 +16,14 @@ pub fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<time::Duration> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let theirs = PrimitiveDateTime::parse(date, form).ok()?.assume_utc();
     Some(theirs - OffsetDateTime::from(now))
+}
+
+/// Whether such an answer may be a refusal of what was signed, or had as a token, for its time.
+pub fn may_refuse(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    )
 }
 
 /// In words, how far the `Date` of an answer that came `now` is off; `None` where it is close or says nothing.

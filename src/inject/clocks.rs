@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use crate::base::host::Target;
-use http::{Response, StatusCode};
+use http::Response;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -22,8 +22,7 @@ impl Clocks {
 
     /// Learns from an answer to what was signed, which came from the host itself. One that is not off any more is forgotten.
     pub(super) fn heed<B>(&self, target: &Target, answer: &Response<B>) {
-        let refused = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        if !refused.contains(&answer.status()) {
+        if !clock::may_refuse(answer.status()) {
             return;
         }
         let Some(ahead) = clock::ahead(answer.headers(), SystemTime::now()) else {

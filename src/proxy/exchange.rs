@@ -255,8 +255,7 @@ pub(super) enum Reply {
 
 /// Notes that a refusal may be the clock's fault: what was signed, or had as a token, is good for a while only.
 fn doubt_clock(answer: &Answer, entry: &mut Entry) {
-    let refused = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-    if refused.contains(&answer.response.status()) {
+    if clock::may_refuse(answer.response.status()) {
         let doubt = clock::doubt(answer.response.headers(), SystemTime::now());
         entry.record.reason = doubt.map(Into::into);
     }
