@@ -15,42 +15,46 @@ use tokio_util::task::TaskTracker;
 /// Stopping has two steps: [`stop`](Self::stop) asks (no new work, what runs may finish), and
 /// [`finish`](Self::finish) waits up to a deadline and then ends what is left.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks {
+pub struct Tasks(Arc<Set>);
+
+#[derive(Debug, Default)]
+struct Set {
     tracker: TaskTracker,
     stopping: Signal,
     ended: Signal,
 }
 
 /// Comes once. Looking out for it is one load, as every task does so each time that it is polled.
-#[derive(Debug, Clone, Default)]
-struct Signal(Arc<Once>);
-
 #[derive(Debug, Default)]
-struct Once {
+struct Signal {
     came: AtomicBool,
     waiting: Notify,
 }
 
 impl Signal {
     fn give(&self) {
-        self.0.came.store(true, Ordering::SeqCst);
-        self.0.waiting.notify_waiters();
+        self.came.store(true, Ordering::SeqCst);
+        self.waiting.notify_waiters();
     }
 
-    fn came(&self) -> bool {
-        self.0.came.load(Ordering::SeqCst)
+    fn has_come(&self) -> bool {
+        self.came.load(Ordering::SeqCst)
     }
 
     async fn wait(&self) {
-        let mut notified = pin!(self.0.waiting.notified());
+        let mut notified = pin!(self.waiting.notified());
         let mut registered: Option<Waker> = None;
         poll_fn(|cx| {
-            if !self.came() && !registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            if !self.has_come() && !registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 registered = Some(cx.waker().clone());
                 // Whoever is told from here on has seen that it came.
                 let _ = notified.as_mut().poll(cx);
             }
-            if self.came() { Poll::Ready(()) } else { Poll::Pending }
+            if self.has_come() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -78,56 +82,57 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.tracker.spawn(work);
+        self.0.tracker.spawn(work);
     }
 
     fn run(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let ended = self.ended.clone();
-        self.tracker.spawn(async move {
+        let set = Arc::clone(&self.0);
+        self.0.tracker.spawn(async move {
             tokio::select! {
                 biased;
                 () = work => {}
-                () = ended.wait() => {}
+                () = set.ended.wait() => {}
             }
         });
     }
 
     /// Asks every task to come to an end.
     pub fn stop(&self) {
-        self.stopping.give();
+        self.0.stopping.give();
     }
 
     /// Whether [`stop`](Self::stop) was called.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.came()
+        self.0.stopping.has_come()
     }
 
     /// Resolves once [`stop`](Self::stop) was called.
     pub async fn stopping(&self) {
-        self.stopping.wait().await;
+        self.0.stopping.wait().await;
     }
 
     /// Whether what had not ended by the deadline of [`finish`](Self::finish) is being dropped.
     pub fn are_cut(&self) -> bool {
-        self.ended.came()
+        self.0.ended.has_come()
     }
 
     /// How many tasks run now.
     pub fn running(&self) -> usize {
-        self.tracker.len()
+        self.0.tracker.len()
     }
 
     /// Stops, waits up to `deadline` for the tasks to end, then drops those that have not.
     /// Returns how many had to be dropped.
     pub async fn finish(&self, deadline: Duration) -> usize {
         self.stop();
-        self.tracker.close();
-        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok() {
+        let Set { tracker, ended, .. } = &*self.0;
+        tracker.close();
+        if tokio::time::timeout(deadline, tracker.wait()).await.is_ok() {
             return 0;
         }
-        let left = self.tracker.len();
-        self.ended.give();
-        self.tracker.wait().await;
+        let left = tracker.len();
+        ended.give();
+        tracker.wait().await;
         left
     }
 }

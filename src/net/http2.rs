@@ -7,6 +7,7 @@ use crate::base::gathered::gathered;
 use crate::base::meter::End;
 use crate::base::metered::Metered;
 use crate::base::paced::Paced;
+use crate::base::received::Streams;
 use crate::base::tasks::Tasks;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
@@ -29,7 +30,7 @@ pub(super) struct Shared {
     given_up: AtomicUsize,
     /// How many of those the other side has taken off its queue: it has answered a later stream.
     taken: AtomicUsize,
-    tasks: Tasks,
+    of: Arc<Streams>,
 }
 
 /// What the task that runs a connection knows of its streams, and they of it.
@@ -79,6 +80,11 @@ const SEND_BUFFER: usize = 1024 * 1024;
 const FIRST_STREAMS: usize = 100;
 /// Streams that may be reset for what came on them, over a connection's life.
 const ERROR_RESETS: usize = 1_024;
+/// Bodies that agents may give up over a connection's life. What is under way on them then must not count as such errors,
+/// which would end the connection for all who share it, so they are remembered.
+const GIVEN_UP: usize = 1_024;
+/// For how long: nothing is under way for longer.
+const GIVEN_UP_TIME: Duration = Duration::from_secs(30);
 /// How often it is looked whether the other side's SETTINGS have come.
 const SETTINGS_LOOK: Duration = Duration::from_millis(20);
 
@@ -104,6 +110,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(GIVEN_UP)
+        .reset_stream_duration(GIVEN_UP_TIME)
         .max_local_error_reset_streams(Some(ERROR_RESETS));
     let (streams, connection) = builder.handshake(stream).await?;
     let state = Arc::new(State::default());
@@ -114,7 +122,7 @@ where
         state,
         given_up: AtomicUsize::new(0),
         taken: AtomicUsize::new(0),
-        tasks: tasks.clone(),
+        of: Arc::new(Streams::new(tasks)),
     }))
 }
 
@@ -161,9 +169,10 @@ async fn unanswered(pings: Option<PingPong>, in_use: &AtomicUsize) {
 }
 
 impl Shared {
-    /// Whether no stream can be opened any more: it ended, or the other side is about to end it (RFC 9113 §6.8).
+    /// Whether no stream is to be opened any more: it ended, the other side is about to end it (RFC 9113 §6.8), or as many
+    /// bodies were given up as are remembered.
     pub(super) fn is_closed(&self) -> bool {
-        self.state.closed.load(Ordering::Acquire)
+        self.state.closed.load(Ordering::Acquire) || self.of.cut() >= GIVEN_UP
     }
 
     /// How many streams are in use.
@@ -209,7 +218,7 @@ impl Place {
         if matches!(begun, Err(Failed::Unsent(..))) {
             self.on.state.closed.store(true, Ordering::Release);
         }
-        let answered = begun?.head(&self.on.tasks).await?;
+        let answered = begun?.head(&self.on.of).await?;
         // Streams are taken up in the order of their opening, so the other side has seen those given up before.
         self.answered = true;
         self.on.taken.fetch_max(self.given_up, Ordering::Relaxed);

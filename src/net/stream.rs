@@ -1,7 +1,7 @@
 //! One exchange on a stream of an HTTP/2 connection: its request out, the head of its response in.
 
 use crate::base::body::{Body, BoxError};
-use crate::base::received::Received;
+use crate::base::received::{Received, Streams};
 use crate::base::tasks::Tasks;
 use crate::base::wire::Wire;
 use bytes::{Buf, Bytes};
@@ -14,6 +14,7 @@ use http_body::Body as _;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -38,6 +39,7 @@ pub(super) enum Failed {
 /// A stream that was opened for a request. Dropped before the response has come, it is reset.
 pub(super) struct Begun {
     response: ResponseFuture,
+    method: Method,
     after: After,
 }
 
@@ -66,6 +68,7 @@ impl Begun {
         let ends = request.body().is_end_stream() && !connects;
         state_length(&mut request);
         let (parts, body) = request.into_parts();
+        let method = parts.method.clone();
         let opened = streams.send_request(Request::from_parts(parts, ()), ends);
         let (response, outgoing) = opened.map_err(Failed::Broken)?;
         let after = match (connects, ends) {
@@ -73,22 +76,34 @@ impl Begun {
             (false, true) => After::Nothing,
             (false, false) => After::Body(Box::pin(upload(body, outgoing))),
         };
-        Ok(Self { response, after })
+        Ok(Self {
+            response,
+            method,
+            after,
+        })
     }
 
-    /// Waits for the head of the response while the body goes out; what is left of that then goes out as a task of `tasks`.
+    /// Waits for the head of the response while the body goes out; what is left of that then goes out as a task of its own.
+    /// The response's body is one `of` the connection's.
     ///
     /// # Errors
     /// When the stream breaks, or the body fails.
-    pub(super) async fn head(self, tasks: &Tasks) -> Result<Answered, Failed> {
-        let Self { response, after } = self;
+    pub(super) async fn head(self, of: &Arc<Streams>) -> Result<Answered, Failed> {
+        let Self {
+            response,
+            method,
+            after,
+        } = self;
         let response = match after {
-            After::Body(upload) => beside(response, upload, tasks).await?,
+            After::Body(upload) => beside(response, upload, &of.tasks).await?,
             After::Nothing => response.await.map_err(Failed::Broken)?,
-            After::Anything(outgoing) => return Ok(connected(response.await.map_err(Failed::Broken)?, outgoing)),
+            After::Anything(outgoing) => {
+                let response = response.await.map_err(Failed::Broken)?;
+                return Ok(connected(response, outgoing, of));
+            }
         };
         let (parts, incoming) = response.into_parts();
-        let body = Received::new(incoming, &parts.headers).into();
+        let body = Received::new(incoming, &parts, &method, of).into();
         Ok(Answered {
             response: Response::from_parts(parts, body),
             opened: None,
@@ -194,7 +209,7 @@ fn poll_room(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<bool>
 }
 
 /// The answer to an extended CONNECT. Anything but a 2xx is a response like any other (RFC 9110 §9.3.6).
-fn connected(response: Response<RecvStream>, outgoing: SendStream<Bytes>) -> Answered {
+fn connected(response: Response<RecvStream>, outgoing: SendStream<Bytes>, of: &Arc<Streams>) -> Answered {
     let (parts, incoming) = response.into_parts();
     let (body, opened) = if parts.status.is_success() {
         let duplex = Duplex {
@@ -204,7 +219,7 @@ fn connected(response: Response<RecvStream>, outgoing: SendStream<Bytes>) -> Ans
         };
         (Body::Empty, Some(Wire::new(duplex)))
     } else {
-        (Received::new(incoming, &parts.headers).into(), None)
+        (Received::new(incoming, &parts, &Method::CONNECT, of).into(), None)
     };
     Answered {
         response: Response::from_parts(parts, body),
