@@ -12,6 +12,7 @@ mod body;
 mod coding;
 mod decode;
 mod envelope;
+mod grams;
 mod needles;
 mod reply;
 mod spell;

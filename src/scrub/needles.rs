@@ -1,5 +1,6 @@
 //! What is searched for, prepared once for each version of a credential.
 
+use super::grams::Grams;
 use super::spell::{Spelling, spellings};
 use crate::base::secret::Secret;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
@@ -14,11 +15,12 @@ pub const MIN_SEARCHED: usize = 8;
 /// The spellings of one or several values, ready to be searched for.
 ///
 /// Making one, and the first search, cost a fraction of a millisecond, so keep it as long as the value lives. A spelling is found by its first
-/// eight bytes, by a vectorised search over the heads of all spellings; only there the rest is compared.
+/// eight bytes, by a vectorised search over the heads of all spellings; only there the rest is compared. And that search is made
+/// only where a look at every so many bytes says that a spelling may stand.
 pub struct Needles {
-    /// Finds the heads; the pattern number is an index into `groups`. Absent when nothing is searched for. It takes some
-    /// hundred KiB, and most credentials of a large config are at rest, so it is made by the first search.
-    heads: OnceLock<Option<AhoCorasick>>,
+    /// Absent when nothing is searched for. It takes some hundred KiB, and most credentials of a large config are at rest, so
+    /// it is made by the first search.
+    finder: OnceLock<Option<Finder>>,
     /// The spellings behind each head, the longest first; in the order of the heads.
     groups: Vec<Vec<Spelling>>,
     /// Which bytes a head can begin with.
@@ -26,6 +28,13 @@ pub struct Needles {
     longest: usize,
     shortest: usize,
     too_short: usize,
+}
+
+/// Finds where spellings begin.
+struct Finder {
+    grams: Grams,
+    /// The pattern number is an index into `groups`.
+    heads: AhoCorasick,
 }
 
 /// What comes next in a piece of a stream.
@@ -76,7 +85,7 @@ impl Needles {
         let lengths = groups.iter().flatten().map(|s| s.find.len());
         let shortest = lengths.min().unwrap_or(usize::MAX);
         Self {
-            heads: OnceLock::new(),
+            finder: OnceLock::new(),
             groups,
             first,
             longest,
@@ -134,11 +143,25 @@ impl Needles {
     ///
     /// With `last`, no more bytes will follow, and nothing is live.
     pub(super) fn next(&self, bytes: &[u8], at: usize, last: bool) -> Next<'_> {
-        let Some(heads) = self.heads.get_or_init(|| finder(&self.groups)) else {
+        let Some(Finder { grams, heads }) = self.finder.get_or_init(|| finder(&self.groups)) else {
             return Next::Clean;
         };
         let mut from = at;
-        while let Some(head) = heads.find(Input::new(bytes).span(from..bytes.len())) {
+        loop {
+            let begins = grams.find(bytes, from);
+            let span = match &begins {
+                Some(begins) => begins.start..bytes.len().min(begins.end + MIN_SEARCHED - 1),
+                None if last => return Next::Clean,
+                None => from.max(grams.rest(bytes))..bytes.len(),
+            };
+            let Some(head) = heads.find(Input::new(bytes).span(span)) else {
+                match begins {
+                    // The end may hold a part of a head.
+                    Some(begins) => from = begins.end.min(bytes.len() - (MIN_SEARCHED - 1)),
+                    None => return self.live_tail(bytes, from),
+                }
+                continue;
+            };
             let start = head.start();
             let rest = bytes.get(start..).unwrap_or_default();
             for spelling in self.groups.get(head.pattern().as_usize()).into_iter().flatten() {
@@ -154,7 +177,6 @@ impl Needles {
             }
             from = start + 1;
         }
-        if last { Next::Clean } else { self.live_tail(bytes, from) }
     }
 
     /// Whether the last few bytes, fewer than a head has, begin one.
@@ -188,7 +210,7 @@ fn longest_of(group: &[Spelling]) -> &[u8] {
 }
 
 /// A search for all heads at once. They are all of one length, so none hides another.
-fn finder(groups: &[Vec<Spelling>]) -> Option<AhoCorasick> {
+fn finder(groups: &[Vec<Spelling>]) -> Option<Finder> {
     if groups.is_empty() {
         return None;
     }
@@ -203,7 +225,9 @@ fn finder(groups: &[Vec<Spelling>]) -> Option<AhoCorasick> {
         clippy::expect_used,
         reason = "it fails only beyond 2^31 states; the heads have some thousand at most"
     )]
-    Some(built.expect("a few short heads always fit"))
+    let heads = built.expect("a few short heads always fit");
+    let grams = Grams::of(groups.iter().flatten().map(|spelling| spelling.find.as_slice()));
+    Some(Finder { grams, heads })
 }
 
 /// Masks every spelling in the values of `map`, which may be headers or trailers, and counts them.
