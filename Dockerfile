@@ -9,15 +9,15 @@
 # a CA of its own. docs/image.md says more.
 
 FROM rust:1.95-bookworm AS build
-# musl-gcc: the TLS library has C in it, and the binary is to need no libc at run time.
-RUN apt-get update && apt-get install -y --no-install-recommends musl-tools && rm -rf /var/lib/apt/lists/*
+# musl-gcc: the TLS library has C in it, and the binary is to need no libc at run time. The others: scripts/release.
+RUN apt-get update && apt-get install -y --no-install-recommends musl-tools llvm-19 openssl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The toolchain first, so that a change of the source does not fetch it again.
 COPY rust-toolchain.toml ./
 RUN rustup target add "$(uname -m)-unknown-linux-musl"
 COPY . .
 RUN target="$(uname -m)-unknown-linux-musl" \
-    && cargo build --release --locked --bin keyferry --target "$target" \
+    && scripts/release --target "$target" --target-dir target \
     && mkdir -p /image/usr/bin /image/etc/ssl/certs /image/etc/keyferry /image/var/lib/keyferry /image/trust /image/tmp \
     && cp "target/$target/release/keyferry" /image/usr/bin/ \
     && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

@@ -61,6 +61,7 @@ install_apt() {
   command -v skopeo >/dev/null || missing+=(skopeo)
   command -v gh >/dev/null || missing+=(gh)
   command -v musl-gcc >/dev/null || missing+=(musl-tools)
+  compgen -c llvm-profdata >/dev/null || missing+=(llvm-19)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python has venv in a package of its own.
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -1,4 +1,5 @@
-//! What a file server cannot answer: uploads, event streams, WebSockets and gRPC; and the names of all of them.
+//! What a file server cannot answer: uploads, event streams, WebSockets and gRPC, and the names of all of them; and, where
+//! there is no file server, what that would.
 //!
 //! A request without the right `Authorization` gets 401, so whoever does not inject is found out.
 
@@ -8,8 +9,12 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -17,11 +22,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
@@ -39,11 +44,15 @@ pub struct Args {
     authorization: HeaderValue,
     /// Answer DNS here too: this host's own name with its own address, every other with 127.0.0.1
     #[arg(long)]
-    dns: SocketAddr,
+    dns: Option<SocketAddr>,
+    /// Do not speak HTTP/2
+    #[arg(long)]
+    only_http1: bool,
 }
 
 enum Answer {
     Whole(Option<Bytes>),
+    Big { left: usize },
     Events { left: u32, tick: Interval },
     Grpc { message: Option<Bytes>, told: bool },
 }
@@ -55,6 +64,12 @@ impl Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Big { left: 0 } => Poll::Ready(None),
+            Self::Big { left } => {
+                let piece = &PIECE[..PIECE.len().min(*left)];
+                *left -= piece.len();
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece)))))
+            }
             Self::Events { left: 0, .. } => Poll::Ready(None),
             Self::Events { left, tick } => tick.poll_tick(cx).map(|_| {
                 *left -= 1;
@@ -76,18 +91,40 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Big { left } => SizeHint::with_exact(*left as u64),
             Self::Events { .. } | Self::Grpc { .. } => SizeHint::default(),
         }
     }
 }
 
+/// Of `/big`, again and again.
+static PIECE: [u8; 64 * 1024] = {
+    let mut piece = [0; 64 * 1024];
+    let mut at = 0;
+    while at < piece.len() {
+        piece[at] = (at as u32).wrapping_mul(0x9e37_79b1).to_be_bytes()[0];
+        at += 1;
+    }
+    piece
+};
+
+/// Bytes of `/big`, as those of the file server.
+const BIG: usize = 100 << 20;
+
 const GRPC_STATUS: http::HeaderName = http::HeaderName::from_static("grpc-status");
 
 pub async fn serve(args: Args) -> io::Result<()> {
-    let acceptor = acceptor(&args.certificate, &args.key)?;
+    let alpn: &[&[u8]] = if args.only_http1 {
+        &[b"http/1.1"]
+    } else {
+        &[b"h2", b"http/1.1"]
+    };
+    let acceptor = acceptor(&args.certificate, &args.key, alpn)?;
     let wanted = Arc::new(args.authorization);
     let listener = TcpListener::bind(args.listen).await?;
-    tokio::spawn(names(UdpSocket::bind(args.dns).await?, args.listen));
+    if let Some(dns) = args.dns {
+        tokio::spawn(names(UdpSocket::bind(dns).await?, args.listen));
+    }
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
@@ -120,6 +157,9 @@ async fn answer(request: Request<Incoming>, wanted: Arc<HeaderValue>) -> Result<
         "/events" => events(request.uri().query().unwrap_or_default()),
         "/echo" => echo(request),
         "/unary" => unary(request.into_body()).await,
+        "/json" => json(false),
+        "/packed" => json(true),
+        "/big" => Response::new(Answer::Big { left: BIG }),
         _ => Response::new(Answer::Whole(Some("ok\n".into()))),
     })
 }
@@ -127,6 +167,34 @@ async fn answer(request: Request<Incoming>, wanted: Arc<HeaderValue>) -> Result<
 fn status(status: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::Whole(None));
     *response.status_mut() = status;
+    response
+}
+
+/// 10 KiB, with a head as an API's, compressed on request.
+fn json(packed: bool) -> Response<Answer> {
+    static PLAIN: LazyLock<Bytes> = LazyLock::new(|| crate::load::json(10 * 1024));
+    static PACKED: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&PLAIN).expect("memory takes it");
+        encoder.finish().expect("memory takes it").into()
+    });
+    let mut response = Response::new(Answer::Whole(Some(if packed { PACKED.clone() } else { PLAIN.clone() })));
+    let headers = response.headers_mut();
+    if packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-8"),
+        ("cache-control", "private, max-age=60, s-maxage=60"),
+        ("vary", "Accept, Authorization, Cookie, Accept-Encoding"),
+        ("etag", "\"644b5b0155e6404a9cc4bd9d8b1ae730\""),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("x-content-type-options", "nosniff"),
+        ("x-ratelimit-remaining", "4987"),
+        ("x-request-id", "C0FE:1D2A:3B4C5D:6E7F80:65A1B2C3"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

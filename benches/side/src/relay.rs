@@ -40,7 +40,7 @@ const LARGE: usize = 256 * 1024;
 
 pub async fn serve(args: Args) -> io::Result<()> {
     let relay = Arc::new(Relay {
-        acceptor: acceptor(&args.certificate, &args.key)?,
+        acceptor: acceptor(&args.certificate, &args.key, &[b"h2", b"http/1.1"])?,
         http1: connector(&args.roots, b"http/1.1", true)?,
         http2: connector(&args.roots, b"h2", true)?,
     });

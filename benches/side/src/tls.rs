@@ -28,8 +28,8 @@ pub fn connector(roots: &[PathBuf], alpn: &[u8], resume: bool) -> io::Result<Tls
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Shows one certificate whatever name is asked for.
-pub fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
+/// Shows one certificate whatever name is asked for, and speaks what of `alpn` comes first with the other side.
+pub fn acceptor(certificate: &Path, key: &Path, alpn: &[&[u8]]) -> io::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(certificate).map_err(io::Error::other)?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
@@ -37,6 +37,6 @@ pub fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -61,37 +61,28 @@ pub fn static_target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static")
 }
 
-/// The Keyferry under test as one static file: it runs in any container, an empty one too.
+/// The Keyferry under test as one static file, as it is shipped: it runs in any container, an empty one too.
 ///
-/// scripts/test has compiled it already; otherwise this takes minutes, once.
+/// scripts/test has compiled it already; otherwise this takes ten minutes, once.
 ///
 /// # Panics
 /// When it cannot be compiled, with what the compiler said.
 pub fn static_keyferry() -> PathBuf {
     let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
+    let mut release = Command::new("scripts/release");
+    release
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env_clear()
         .env("PATH", path());
     for name in ["HOME", "CARGO_HOME", "RUSTUP_HOME"] {
-        cargo.envs(std::env::var_os(name).map(|value| (name, value)));
+        release.envs(std::env::var_os(name).map(|value| (name, value)));
     }
-    cargo.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--bin",
-        "keyferry",
-        "--target",
-        &triple,
-    ]);
-    let output = cargo.arg("--target-dir").arg(static_target()).output().unwrap();
+    release.args(["--target", &triple, "--target-dir"]);
+    let output = release.arg(static_target()).output().unwrap();
     assert!(
         output.status.success(),
         "no static keyferry; run scripts/test once, it installs what that needs:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    static_target().join(triple).join("release/keyferry")
+    String::from_utf8(output.stdout).unwrap().trim_end().into()
 }

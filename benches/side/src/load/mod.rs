@@ -10,8 +10,10 @@ mod messages;
 
 use crate::meter::{MeterArgs, percentiles};
 use crate::way::WayArgs;
+use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,6 +140,22 @@ impl Tally {
         told.append(&mut measured);
         Value::Object(told)
     }
+}
+
+/// A JSON text of about so many bytes, as APIs send and are sent.
+pub fn json(length: usize) -> Bytes {
+    let mut text = String::from("[");
+    let mut number = 1000;
+    while text.len() < length {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "{{\"id\":{number},\"role\":\"user\",\"content\":\"What it is for, in a few words\",\"stars\":{number}}},"
+        );
+        number += 1;
+    }
+    text.replace_range(text.len() - 1.., "]");
+    text.into()
 }
 
 /// Holds an answer to 200.
