@@ -31,8 +31,11 @@ train() {
   printf %s "$TOKEN" >"$work/token"
   HOME=$work LLVM_PROFILE_FILE="$work/none" "$1" ca export --config "$work/keyferry.yaml" >"$work/ca.pem"
   HOME=$work LLVM_PROFILE_FILE="$work/counts/%p.profraw" start "$work" "$1" serve --config "$work/keyferry.yaml"
-  wait_for 8443 && wait_for 8444 && wait_for 8080
+  wait_for 8443
+  wait_for 8444
+  wait_for 8080
 
+  # `new` and `n0` speak HTTP/2, `old` does not; `tunnel` is passed unopened.
   ask new kept --connections 32
   ask new kept
   ask new kept --connections 8 --path /json
