@@ -194,12 +194,17 @@ async fn settle(first: io::Result<()>, rest: impl Future<Output = io::Result<()>
             Ok(())
         }
         // The other side may have closed with its end still on the way to us.
-        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+        Err(error) if is_gone(&error) => {
             let rest = tokio::time::timeout(LINGER, rest).await;
             if matches!(rest, Ok(Ok(()))) { Ok(()) } else { Err(error) }
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the other side has closed the connection.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Reads, filters and writes until the end, which is passed on as an end.
@@ -213,7 +218,11 @@ async fn pump(
         write.clear();
         read.reserve(BUFFER);
         if from.read_buf(&mut read).await? == 0 {
-            return to.shutdown().await;
+            return match to.shutdown().await {
+                // Whoever has closed already needs no end passed on.
+                Err(error) if is_gone(&error) => Ok(()),
+                ended => ended,
+            };
         }
         filter(read.split().freeze(), &mut write)?;
         if !write.is_empty() {
@@ -226,5 +235,43 @@ async fn pump(
 impl std::fmt::Debug for Splice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Splice").field("ask", &self.ask).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// Has closed, so that what is written to it breaks.
+    struct Gone;
+
+    impl AsyncWrite for Gone {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+    }
+
+    fn as_it_is(read: Bytes, write: &mut BytesMut) -> io::Result<()> {
+        write.extend_from_slice(&read);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn who_has_closed_needs_no_end_but_what_is_said_to_them_is_lost() {
+        assert!(pump(&b""[..], Gone, as_it_is).await.is_ok());
+        assert!(pump(&b"said"[..], Gone, as_it_is).await.is_err());
+        // Both sides closed after the closing handshake, before the end of either was passed on.
+        let both_gone = both(pump(&b""[..], Gone, as_it_is), pump(&b"\x88\x00"[..], Gone, as_it_is));
+        assert!(both_gone.await.is_ok());
     }
 }
