@@ -80,11 +80,11 @@ const SEND_BUFFER: usize = 1024 * 1024;
 const FIRST_STREAMS: usize = 100;
 /// Streams that may be reset for what came on them, over a connection's life.
 const ERROR_RESETS: usize = 1_024;
-/// Bodies that agents may give up over a connection's life. What is under way on them then must not count as such errors,
+/// Bodies that agents may cut over a connection's life. What is under way on them then must not count as such errors,
 /// which would end the connection for all who share it, so they are remembered.
-const GIVEN_UP: usize = 1_024;
+const MOST_CUT: usize = 1_024;
 /// For how long: nothing is under way for longer.
-const GIVEN_UP_TIME: Duration = Duration::from_secs(30);
+const CUT_TIME: Duration = Duration::from_secs(30);
 /// How often it is looked whether the other side's SETTINGS have come.
 const SETTINGS_LOOK: Duration = Duration::from_millis(20);
 
@@ -110,8 +110,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(bounds.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(GIVEN_UP)
-        .reset_stream_duration(GIVEN_UP_TIME)
+        .max_concurrent_reset_streams(MOST_CUT)
+        .reset_stream_duration(CUT_TIME)
         .max_local_error_reset_streams(Some(ERROR_RESETS));
     let (streams, connection) = builder.handshake(stream).await?;
     let state = Arc::new(State::default());
@@ -170,9 +170,9 @@ async fn unanswered(pings: Option<PingPong>, in_use: &AtomicUsize) {
 
 impl Shared {
     /// Whether no stream is to be opened any more: it ended, the other side is about to end it (RFC 9113 §6.8), or as many
-    /// bodies were given up as are remembered.
+    /// bodies were cut as are remembered.
     pub(super) fn is_closed(&self) -> bool {
-        self.state.closed.load(Ordering::Acquire) || self.of.cut() >= GIVEN_UP
+        self.state.closed.load(Ordering::Acquire) || self.of.cut() >= MOST_CUT
     }
 
     /// How many streams are in use.
